@@ -1,12 +1,12 @@
 import { asError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
-import { createPeer, type KafkaSecurity, type Peer } from './producer-peer.ts';
+import type { KafkaConnection } from './connection.ts';
+import { createPeer, type Peer } from './producer-peer.ts';
 import { encodeMetadata, metadataApi, parseMetadata, type MetadataAnswer } from './producer-wire.ts';
 
-export interface ClusterOptions extends KafkaSecurity {
-  /** host:port of any brokers, to learn the others from. */
-  brokers: readonly string[];
-  clientId: string;
+export interface ClusterOptions {
+  /** Its brokers are any of the cluster, to learn the others from. */
+  connection: KafkaConnection;
   connectTimeoutMs: number;
   requestTimeoutMs: number;
   /** How often metadata is asked for without any trouble: finds added partitions, and tells whether Kafka answers. */
@@ -42,7 +42,7 @@ export function createCluster(options: ClusterOptions): Cluster {
   /** Per topic the leaders' broker ids, by partition; -1 where there is no leader. */
   const topics = new Map<string, number[]>();
   let addresses = new Map<number, string>();
-  const bootstrap = new Set(options.brokers);
+  const bootstrap = new Set(options.connection.brokers);
   let closed = false;
   let asking = false;
   let askTimer: NodeJS.Timeout | null = null;
@@ -62,11 +62,9 @@ export function createCluster(options: ClusterOptions): Cluster {
       const colon = address.lastIndexOf(':');
       const host = address.slice(0, colon).replace(/^\[(.*)\]$/, '$1');
       peer = createPeer(host, Number(address.slice(colon + 1)), {
-        clientId: options.clientId,
+        connection: options.connection,
         connectTimeoutMs: options.connectTimeoutMs,
         requestTimeoutMs: options.requestTimeoutMs,
-        ...(options.ssl !== undefined && { ssl: options.ssl }),
-        ...(options.sasl !== undefined && { sasl: options.sasl }),
         onUp(up) {
           settle(up, true);
           options.onUp(up);
@@ -94,7 +92,7 @@ export function createCluster(options: ClusterOptions): Cluster {
   }
 
   async function ask(): Promise<MetadataAnswer> {
-    const known = [...peers.values(), ...options.brokers.filter((address) => !peers.has(address)).map(peerAt)];
+    const known = [...peers.values()];
     let last: Error = new Error('no broker is known');
     for (const peer of [...known.filter((p) => p.up()), ...known.filter((p) => !p.up())]) {
       if (closed) break;
@@ -163,6 +161,7 @@ export function createCluster(options: ClusterOptions): Cluster {
     }, gapMs);
   }
 
+  for (const address of bootstrap) peerAt(address);
   const every = setInterval(refresh, options.refreshEveryMs);
   every.unref();
   refresh();

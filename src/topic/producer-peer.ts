@@ -1,17 +1,11 @@
 import { isIP } from 'node:net';
 import type { ConnectionOptions as TlsOptions } from 'node:tls';
-import { Connection, Writer, type Reader } from '@platformatic/kafka';
-import { asError } from '../errors.ts';
+import { Connection, Writer, type Reader, type SASLOptions } from '@platformatic/kafka';
+import { MillraceError, asError } from '../errors.ts';
+import type { KafkaConnection } from './connection.ts';
 
-/** How a broker is reached: shared by everything that talks to Kafka. */
-export interface KafkaSecurity {
-  /** true: TLS with Node's defaults; an object: Node's TLS options. */
-  ssl?: boolean | TlsOptions;
-  sasl?: { mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; username: string; password: string };
-}
-
-export interface PeerOptions extends KafkaSecurity {
-  clientId: string;
+export interface PeerOptions {
+  connection: KafkaConnection;
   connectTimeoutMs: number;
   requestTimeoutMs: number;
   /** Called when the connection is up. */
@@ -41,6 +35,7 @@ const backoffMaxMs = 1000;
 /** States: idle → connecting → up → idle. `close` makes idle final. A failed attempt waits 100 ms, doubled up to 1 s. */
 export function createPeer(host: string, port: number, options: PeerOptions): Peer {
   const address = `${host}:${port}`;
+  const settings = connectionSettings(host, options);
   let connection: Connection | null = null;
   let isUp = false;
   let closed = false;
@@ -53,7 +48,7 @@ export function createPeer(host: string, port: number, options: PeerOptions): Pe
     connect() {
       if (connection !== null) return true;
       if (closed || Date.now() < notBefore) return false;
-      const made = new Connection(options.clientId, connectionOptions(host, options));
+      const made = new Connection(options.connection.clientId, settings);
       connection = made;
       // The client emits errors beside calling back; without a listener that would end the process.
       made.on('error', (error) => lost(made, error));
@@ -113,16 +108,27 @@ function destroy(connection: Connection): void {
   socket?.destroy();
 }
 
-function connectionOptions(host: string, options: PeerOptions): ConstructorParameters<typeof Connection>[1] {
-  const { ssl, sasl } = options;
+function connectionSettings(host: string, options: PeerOptions): ConstructorParameters<typeof Connection>[1] {
+  const { ssl, sasl } = options.connection;
   const tls: TlsOptions | undefined = ssl === true ? {} : ssl === false ? undefined : ssl;
   return {
     connectTimeout: options.connectTimeoutMs,
     requestTimeout: options.requestTimeoutMs,
     maxInflights: 1000, // the publisher limits what is open; the client must not queue a second time
     ...(tls !== undefined && { tls: { ...(isIP(host) === 0 && { servername: host }), ...tls } }),
-    ...(sasl !== undefined && { sasl: { mechanism: saslNames[sasl.mechanism], username: sasl.username, password: sasl.password } }),
+    ...(sasl !== undefined && { sasl: credentials(sasl) }),
   };
 }
 
-const saslNames = { plain: 'PLAIN', 'scram-sha-256': 'SCRAM-SHA-256', 'scram-sha-512': 'SCRAM-SHA-512' } as const;
+function credentials(sasl: NonNullable<KafkaConnection['sasl']>): SASLOptions {
+  switch (sasl.mechanism) {
+    case 'plain':
+      return { mechanism: 'PLAIN', username: sasl.username, password: sasl.password };
+    case 'scram-sha-256':
+      return { mechanism: 'SCRAM-SHA-256', username: sasl.username, password: sasl.password };
+    case 'scram-sha-512':
+      return { mechanism: 'SCRAM-SHA-512', username: sasl.username, password: sasl.password };
+    default:
+      throw new MillraceError('config_invalid', `the producer cannot authenticate by ${sasl.mechanism}; use plain, scram-sha-256 or scram-sha-512`);
+  }
+}
