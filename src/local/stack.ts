@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { MillraceError, asError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
+import { prepareClassData, type ClassData } from './class-data.ts';
 import { prepareClickHouse } from './clickhouse.ts';
 import { openDataFolder, type DataFolder } from './data-folder.ts';
 import { fetchJars, type Jars } from './jars.ts';
@@ -116,9 +117,9 @@ async function planParts(options: LocalStackOptions, folder: DataFolder): Promis
     });
   }
   if (!kafka && !registry) return specs;
-  const { java, jars } = await findJvmParts(options);
+  const { java, jars, classData } = await findJvmParts(options, folder, host, mark);
   if (kafka) {
-    const settings = { host, port: kafka.port, dir: dir('kafka'), mark, java: java.command, classpath: jars.kafkaClasspath, speedUp: [] };
+    const settings = { host, port: kafka.port, dir: dir('kafka'), mark, java: java.command, classpath: jars.kafkaClasspath, speedUp: classData.kafka };
     specs.set('kafka', {
       ...common, name: 'kafka', logFile: logFile('kafka'), lifeline: false, stopTimeoutMs: 10_000,
       prepare: async () => ({ command: java.command, args: await prepareKafka(settings) }),
@@ -128,7 +129,7 @@ async function planParts(options: LocalStackOptions, folder: DataFolder): Promis
   if (registry) {
     const kafkaBrokers = kafka ? `${host}:${kafka.port}` : registry.kafkaBrokers;
     if (kafkaBrokers === undefined) throw new MillraceError('config_invalid', 'the embedded registry needs a Kafka to keep its schemas in');
-    const settings = { host, port: registry.port, kafkaBrokers, dir: dir('registry'), mark, jar: jars.registryJar, speedUp: [] };
+    const settings = { host, port: registry.port, kafkaBrokers, dir: dir('registry'), mark, jar: jars.registryJar, speedUp: classData.registry };
     specs.set('registry', {
       ...common, name: 'registry', logFile: logFile('registry'), lifeline: false, stopTimeoutMs: 5000,
       prepare: async () => ({ command: java.command, args: await prepareRegistry(settings) }),
@@ -138,13 +139,13 @@ async function planParts(options: LocalStackOptions, folder: DataFolder): Promis
   return specs;
 }
 
-async function findJvmParts(options: LocalStackOptions): Promise<{ java: Java; jars: Jars }> {
-  const { cacheDir, packageRoot, maven, signal, onProgress } = options;
+async function findJvmParts(options: LocalStackOptions, folder: DataFolder, host: string, mark: string): Promise<{ java: Java; jars: Jars; classData: ClassData }> {
+  const { cacheDir, packageRoot, maven, signal, log, onProgress } = options;
+  const interruptible = signal === undefined ? {} : { signal };
   const java = await findJava(options.java);
-  const jars = await fetchJars({
-    cacheDir, onProgress, pom: join(packageRoot, 'src', 'local', 'pom.xml'), ...(maven === undefined ? {} : { maven }), ...(signal === undefined ? {} : { signal }),
-  });
-  return { java, jars };
+  const jars = await fetchJars({ cacheDir, onProgress, pom: join(packageRoot, 'src', 'local', 'pom.xml'), ...(maven === undefined ? {} : { maven }), ...interruptible });
+  const classData = await prepareClassData({ jars, java, host, mark, log, onProgress, onSpawn: folder.addChild, onExit: folder.removeChild, ...interruptible });
+  return { java, jars, classData };
 }
 
 /** The registry first: it writes to Kafka to its last moment. */
