@@ -1,0 +1,284 @@
+import { join } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import type { Config } from './config.ts';
+import { createEventAvro } from './contract/event-avro.ts';
+import { createRecordReader } from './contract/read-record.ts';
+import { createRegistry } from './contract/registry.ts';
+import type { Registry } from './contract/registry.ts';
+import type { Accepted } from './door/accept.ts';
+import { createKeyRing, sha256 } from './door/keys.ts';
+import { createDoor, createHealthServer } from './door/server.ts';
+import type { Readiness } from './door/server.ts';
+import { MillraceError, asError } from './errors.ts';
+import type { CanonicalEvent } from './event/canonical.ts';
+import { userKey } from './event/canonical.ts';
+import { requirePort } from './local/ports.ts';
+import { startLocalStack } from './local/stack.ts';
+import type { LocalStack } from './local/stack.ts';
+import { createClickHouse } from './sink/clickhouse.ts';
+import type { ClickHouse, ClickHouseConnection } from './sink/clickhouse.ts';
+import { migrate, readMigrations } from './sink/migrate.ts';
+import { createSink } from './sink/run.ts';
+import type { StoreCounts } from './sink/store-events.ts';
+import type { Log } from './telemetry.ts';
+import type { KafkaConnection } from './topic/connection.ts';
+import { deadLetterRecord, readDeadLetter } from './topic/dead-letter.ts';
+import { provisionTopics } from './topic/provision.ts';
+import { createPublisher } from './topic/publish.ts';
+import type { OutgoingRecord, Publisher } from './topic/publish.ts';
+import { headerText, subscribe } from './topic/subscribe.ts';
+import type { RecordBatch, SubscribedRecord, Subscription } from './topic/subscribe.ts';
+
+/** Where the parts are, once it is known which of them are embedded. */
+export interface Endpoints {
+  kafka: KafkaConnection;
+  registry: { url: string; auth: { username: string; password: string } | null };
+  clickhouse: ClickHouseConnection;
+}
+
+export interface Deps {
+  log: Log;
+  /** A part gave up for good: the process should close and end. */
+  onFatal: (error: MillraceError) => void;
+}
+
+/** Something that runs, and how to end it in order. */
+export interface Role {
+  close(): Promise<void>;
+}
+
+const schemaPath = (config: Config): string => join(config.packageRoot, 'schemas', 'events', 'event.v1.avsc');
+
+/** Dead letters may be as large as a record can get, and then some headers. */
+const deadLetterBytes = 8 * 1024 * 1024;
+
+/** The parts as the configuration names them; for those it leaves out, the embedded ones of `stack`. */
+export function endpointsOf(config: Config, stack: LocalStack | null): Endpoints {
+  const brokers = config.kafka.brokers ?? stack?.kafkaBrokers?.split(',');
+  const registryUrl = config.registry.url ?? stack?.registryUrl;
+  const clickhouseUrl = config.clickhouse.url ?? stack?.clickhouseUrl;
+  if (brokers === undefined || registryUrl === undefined) throw new MillraceError('config_invalid', 'no Kafka or no registry is configured, and none is embedded');
+  return {
+    kafka: {
+      brokers,
+      clientId: 'millrace',
+      ...(config.kafka.ssl && { ssl: true }),
+      ...(config.kafka.sasl && { sasl: config.kafka.sasl as NonNullable<KafkaConnection['sasl']> }),
+    },
+    registry: { url: registryUrl, auth: config.registry.auth },
+    clickhouse: {
+      url: clickhouseUrl ?? '',
+      ...(config.clickhouse.username !== null && { username: config.clickhouse.username }),
+      ...(config.clickhouse.password !== null && { password: config.clickhouse.password }),
+      database: config.clickhouse.database,
+      timeoutMs: 30_000,
+    },
+  };
+}
+
+/** Starts the parts that the configuration gives no URL for; null where it gives all. */
+export async function startEmbedded(config: Config, deps: Deps, onProgress: (line: string) => void, signal: AbortSignal): Promise<LocalStack | null> {
+  const kafka = config.kafka.brokers === null ? { port: config.kafka.embeddedPort } : null;
+  const registry = config.registry.url === null ? { port: config.registry.embeddedPort, ...(config.kafka.brokers && { kafkaBrokers: config.kafka.brokers.join(',') }) } : null;
+  const clickhouse = config.clickhouse.url === null ? { port: config.clickhouse.embeddedPort } : null;
+  if (kafka === null && registry === null && clickhouse === null) return null;
+  return startLocalStack({
+    dataDir: config.dataDir,
+    cacheDir: config.cacheDir,
+    packageRoot: config.packageRoot,
+    ...(kafka && { kafka }),
+    ...(registry && { registry }),
+    ...(clickhouse && { clickhouse }),
+    ...(config.javaHome !== null && { java: config.javaHome }),
+    log: deps.log,
+    signal,
+    onProgress,
+    onFatal: deps.onFatal,
+  });
+}
+
+/** Fails with `port_taken` before anything slow is started. */
+export async function requireDoorPort(config: Config): Promise<void> {
+  if (config.port !== 0) await requirePort(config.host, config.port, 'door', 'PORT');
+}
+
+/** Makes the topics where they are missing. */
+export async function provision(config: Config, endpoints: Endpoints, log: Log): Promise<void> {
+  const { events, deadLetters, partitions, retentionMs } = config.topic;
+  await provisionTopics(endpoints.kafka, [
+    { topic: events, partitions, retentionMs, maxMessageBytes: 1_048_576 },
+    { topic: deadLetters, partitions: Math.min(partitions, 3), retentionMs, maxMessageBytes: deadLetterBytes },
+  ], log);
+}
+
+export interface RunningDoor extends Role {
+  /** Where it listens. */
+  url: string;
+  publisher: Publisher;
+}
+
+/** The HTTP front door. Throws where the registry, Kafka or the port can't be had. */
+export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps, extraReadiness: () => Promise<Record<string, string>> = () => Promise.resolve({})): Promise<RunningDoor> {
+  const { log } = deps;
+  const avro = createEventAvro(schemaPath(config));
+  const schemaId = await registryOf(endpoints).register(`${config.topic.events}-value`, avro.schemaText);
+  const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.events], log });
+
+  const encode = (event: CanonicalEvent, traceparent: string | null): OutgoingRecord => ({
+    topic: config.topic.events,
+    key: Buffer.from(userKey(event)),
+    value: avro.encode(event, schemaId),
+    headers: { tenant: event.tenant, dialect: event.dialect, 'message-id': event.messageId, ...(traceparent !== null && { traceparent }) },
+  });
+  const accept = async (events: readonly CanonicalEvent[], traceparent: string | null): Promise<Accepted[]> => {
+    const results = await publisher.publish(events.map(event => encode(event, traceparent)));
+    return results.map(result => (result.ok ? { ok: true } : { ok: false, retryable: result.error.retryable, message: result.error.message }));
+  };
+  const readiness = async (): Promise<Readiness> => {
+    const ready = publisher.ready();
+    return { ready, parts: { kafka: ready ? 'ok' : 'not answering', schema: `id ${schemaId}`, ...(await extraReadiness()) } };
+  };
+  const app = createDoor({
+    keys: createKeyRing(config.writeKeys.map(({ id, tenant, key }) => ({ id, tenant, allow: null, sha256: sha256(key) }))),
+    accept,
+    overloaded: () => publisher.inFlight().full,
+    readiness,
+    log,
+  });
+  try {
+    const url = await listen(app, config);
+    await until(() => publisher.ready(), 15_000, new MillraceError('kafka_unavailable', `Kafka at ${endpoints.kafka.brokers.join(', ')} does not answer`));
+    return {
+      url,
+      publisher,
+      async close() {
+        await app.close();
+        await publisher.close();
+      },
+    };
+  } catch (error) {
+    await app.close();
+    await publisher.close();
+    throw error;
+  }
+}
+
+export interface RunningSink extends Role {
+  joined(): boolean;
+  clickhouseAnswers(): Promise<boolean>;
+  counts(): StoreCounts;
+}
+
+/** The consumer groups that fill ClickHouse. Applies migrations first. */
+export async function startSink(config: Config, endpoints: Endpoints, deps: Deps): Promise<RunningSink> {
+  const { log, onFatal } = deps;
+  await migrate(endpoints.clickhouse, readMigrations(join(config.packageRoot, 'schemas', 'clickhouse')), log);
+  const avro = createEventAvro(schemaPath(config));
+  const registry = registryOf(endpoints);
+  // Known to the registry before the first record of a direct producer needs it.
+  await registry.register(`${config.topic.events}-value`, avro.schemaText);
+  const reader = createRecordReader(avro, registry, config.defaultTenant);
+  const clickhouse = createClickHouse(endpoints.clickhouse);
+  const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.deadLetters], log });
+  const total: StoreCounts = { stored: 0, duplicate: 0, deadLettered: 0, present: 0 };
+  const sink = createSink({
+    clickhouse,
+    log,
+    read: (topic, partition, records) => reader.read(records.map(record => ({ ...record, topic, partition }))),
+    async bury(letters) {
+      const results = await publisher.publish(letters.map(letter => deadLetterRecord(config.topic.deadLetters, letter)));
+      for (const result of results) if (!result.ok) throw result.error;
+    },
+    onStored(counts) {
+      for (const name of ['stored', 'duplicate', 'deadLettered', 'present'] as const) total[name] += counts[name];
+      log.debug(counts, 'batch stored');
+    },
+  });
+
+  const shared = {
+    connection: endpoints.kafka,
+    sessionTimeoutMs: config.sessionTimeoutMs,
+    maxWaitMs: 300,
+    minBytes: 512 * 1024,
+    maxBytesPerPartition: 2 * 1024 * 1024,
+    partitionsConcurrently: 3,
+    closeGraceMs: 5_000,
+    log,
+    onFatal,
+  };
+  const subscriptions: Subscription[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(subscriptions.map(subscription => subscription.close()));
+    await publisher.close();
+    await clickhouse.close();
+  };
+  try {
+    subscriptions.push(await subscribe({
+      ...shared,
+      groupId: config.consumerGroup,
+      topic: config.topic.events,
+      handler: batch => sink.events(withRecords(batch, record => ({ ...record, header: name => headerText(record.headers, name) }))),
+    }));
+    subscriptions.push(await subscribe({
+      ...shared,
+      groupId: `${config.consumerGroup}.dead-letters`,
+      topic: config.topic.deadLetters,
+      partitionsConcurrently: 1,
+      handler: batch => sink.deadLetters(withRecords(batch, record => ({ ...record, letter: readDeadLetter({ ...record, topic: batch.topic, partition: batch.partition }) }))),
+    }));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return {
+    joined: () => subscriptions.every(subscription => subscription.joined()),
+    clickhouseAnswers: () => answers(clickhouse),
+    counts: () => ({ ...total }),
+    close,
+  };
+}
+
+/** /livez and /readyz for a sink that runs without a door. */
+export async function startSinkHealth(config: Config, sink: RunningSink, log: Log): Promise<Role & { url: string }> {
+  const app = createHealthServer({
+    log,
+    readiness: async () => {
+      const joined = sink.joined();
+      return { ready: joined, parts: { group: joined ? 'joined' : 'joining', clickhouse: (await sink.clickhouseAnswers()) ? 'ok' : 'not answering' } };
+    },
+  });
+  const url = await listen(app, config);
+  return { url, close: () => app.close() };
+}
+
+async function listen(app: FastifyInstance, config: Config): Promise<string> {
+  try {
+    return await app.listen({ host: config.host, port: config.port });
+  } catch (thrown) {
+    const error = asError(thrown);
+    const code = 'code' in error ? error.code : undefined;
+    if (code === 'EADDRINUSE') throw new MillraceError('port_taken', `port ${config.port} is taken by another program`, { cause: error, hint: 'Set PORT to a free one.' });
+    throw new MillraceError('config_invalid', `cannot listen on ${config.host}:${config.port}: ${error.message}`, { cause: error });
+  }
+}
+
+function registryOf(endpoints: Endpoints): Registry {
+  const { url, auth } = endpoints.registry;
+  return createRegistry({ url, timeoutMs: 10_000, ...(auth && { auth }) });
+}
+
+function withRecords<R>(batch: RecordBatch, map: (record: SubscribedRecord) => R): Omit<RecordBatch, 'records'> & { records: R[] } {
+  return { ...batch, records: batch.records.map(map) };
+}
+
+async function answers(clickhouse: ClickHouse): Promise<boolean> {
+  return clickhouse.ping();
+}
+
+async function until(condition: () => boolean, timeoutMs: number, late: MillraceError): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!condition()) {
+    if (Date.now() > deadline) throw late;
+    await new Promise(resolve => setTimeout(resolve, 20));
+  }
+}

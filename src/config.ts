@@ -1,0 +1,168 @@
+import { join, resolve } from 'node:path';
+import { MillraceError } from './errors.ts';
+
+export interface Config {
+  host: string;
+  port: number;
+  logLevel: string;
+  kafka: {
+    /** Null: the embedded one. */
+    brokers: string[] | null;
+    embeddedPort: number;
+    ssl: boolean;
+    sasl: { mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; username: string; password: string } | null;
+  };
+  registry: { url: string | null; embeddedPort: number; auth: { username: string; password: string } | null };
+  clickhouse: { url: string | null; embeddedPort: number; username: string | null; password: string | null; database: string };
+  /** Absolute folders. */
+  dataDir: string;
+  cacheDir: string;
+  packageRoot: string;
+  javaHome: string | null;
+  writeKeys: WriteKeyConfig[];
+  /** Tenant of records that name none; null makes them dead letters. */
+  defaultTenant: string | null;
+  topic: { events: string; deadLetters: string; partitions: number; retentionMs: number };
+  consumerGroup: string;
+  /** Milliseconds without a heartbeat until a dead sink's partitions go to others. */
+  sessionTimeoutMs: number;
+}
+
+export interface WriteKeyConfig {
+  id: string;
+  tenant: string;
+  key: string;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What each variable does: `millrace --help` and docs/configuration.md say the same. */
+export const variables = {
+  HOST: 'address that the door listens on (127.0.0.1)',
+  PORT: 'port of the door (8080)',
+  KAFKA_BROKERS: 'host:port of brokers, joined by commas; unset: the embedded Kafka',
+  KAFKA_SSL: 'true to speak TLS with Kafka (false)',
+  KAFKA_SASL_MECHANISM: 'plain, scram-sha-256 or scram-sha-512; unset: no SASL',
+  KAFKA_SASL_USERNAME: 'SASL user name',
+  KAFKA_SASL_PASSWORD: 'SASL password',
+  SCHEMA_REGISTRY_URL: 'base of a Confluent-compatible schema registry; unset: the embedded one',
+  SCHEMA_REGISTRY_USERNAME: 'Basic user name for the registry',
+  SCHEMA_REGISTRY_PASSWORD: 'Basic password for the registry',
+  CLICKHOUSE_URL: 'HTTP interface of ClickHouse; unset: the embedded one',
+  CLICKHOUSE_USER: 'ClickHouse user (default)',
+  CLICKHOUSE_PASSWORD: 'ClickHouse password',
+  CLICKHOUSE_DATABASE: 'database of the tables (millrace)',
+  MILLRACE_DATA: "folder of the embedded stack's data (.millrace)",
+  MILLRACE_KAFKA_PORT: 'port of the embedded Kafka (9092)',
+  MILLRACE_REGISTRY_PORT: 'port of the embedded registry (8081)',
+  MILLRACE_CLICKHOUSE_PORT: 'port of the embedded ClickHouse (8123)',
+  MILLRACE_CACHE: "folder of the embedded stack's downloads (.millrace/cache beside package.json)",
+  MILLRACE_TOPIC_PARTITIONS: 'partitions of the events topic, when it is made (12)',
+  MILLRACE_TOPIC_RETENTION_HOURS: 'how long Kafka keeps events, when the topic is made (168)',
+  MILLRACE_LOG_LEVEL: 'trace, debug, info, warn, error, fatal or silent (info; of `up` warn)',
+  JAVA_HOME: 'the Java that runs the embedded Kafka and registry; unset: java on PATH',
+  NODE_ENV: 'production: the development key is refused',
+} as const;
+
+const hour = 3_600_000;
+
+/**
+ * The configuration from the environment. The only reader of variables; everything else is handed what it needs.
+ * Throws `config_invalid` with every fault in its message, one a line.
+ */
+export function readConfig(environment: Environment, packageRoot: string, workingFolder: string, role: 'up' | 'door' | 'sink'): Config {
+  const faults: string[] = [];
+  const text = (name: keyof typeof variables): string | null => {
+    const value = environment[name]?.trim();
+    return value === undefined || value === '' ? null : value;
+  };
+  const integer = (name: keyof typeof variables, fallback: number, low: number, high: number): number => {
+    const value = text(name);
+    if (value === null) return fallback;
+    const number = Number(value);
+    if (Number.isInteger(number) && number >= low && number <= high) return number;
+    faults.push(`${name}="${value}" is not a whole number from ${low} to ${high}`);
+    return fallback;
+  };
+  const oneOf = <T extends string>(name: keyof typeof variables, allowed: readonly T[]): T | null => {
+    const value = text(name);
+    if (value === null || (allowed as readonly string[]).includes(value)) return value as T | null;
+    faults.push(`${name}="${value}" is none of ${allowed.join(', ')}`);
+    return null;
+  };
+  const url = (name: keyof typeof variables): string | null => {
+    const value = text(name);
+    if (value === null) return null;
+    if (URL.canParse(value) && /^https?:$/.test(new URL(value).protocol)) return value.replace(/\/+$/, '');
+    faults.push(`${name}="${value}" is not an http or https URL`);
+    return null;
+  };
+  const credentials = (user: keyof typeof variables, password: keyof typeof variables): { username: string; password: string } | null => {
+    const username = text(user);
+    return username === null ? null : { username, password: text(password) ?? '' };
+  };
+
+  const brokers = text('KAFKA_BROKERS')?.split(',').map(broker => broker.trim()) ?? null;
+  for (const broker of brokers ?? []) {
+    if (!/^(?:\[[0-9a-fA-F:.]+\]|[^\s:/]+):\d{1,5}$/.test(broker)) faults.push(`KAFKA_BROKERS has "${broker}", which is not host:port`);
+  }
+  const mechanism = oneOf('KAFKA_SASL_MECHANISM', ['plain', 'scram-sha-256', 'scram-sha-512'] as const);
+  const saslUser = credentials('KAFKA_SASL_USERNAME', 'KAFKA_SASL_PASSWORD');
+  if (mechanism !== null && saslUser === null) faults.push('KAFKA_SASL_MECHANISM is set, KAFKA_SASL_USERNAME is not');
+  const database = text('CLICKHOUSE_DATABASE') ?? 'millrace';
+  if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(database)) faults.push(`CLICKHOUSE_DATABASE="${database}" is not a plain identifier`);
+  const production = text('NODE_ENV') === 'production';
+  if (production && role !== 'sink') {
+    faults.push('NODE_ENV=production, and the only write key is the development one ("dev"), which everybody knows: unset NODE_ENV until keys can be configured');
+  }
+  const ssl = oneOf('KAFKA_SSL', ['true', 'false'] as const) === 'true';
+  const logLevel = oneOf('MILLRACE_LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const) ?? (role === 'up' ? 'warn' : 'info');
+
+  const config: Config = {
+    host: text('HOST') ?? '127.0.0.1',
+    port: integer('PORT', 8080, 0, 65_535),
+    logLevel,
+    kafka: {
+      brokers,
+      embeddedPort: integer('MILLRACE_KAFKA_PORT', 9092, 1, 65_535),
+      ssl,
+      sasl: mechanism !== null && saslUser !== null ? { mechanism, ...saslUser } : null,
+    },
+    registry: {
+      url: url('SCHEMA_REGISTRY_URL'),
+      embeddedPort: integer('MILLRACE_REGISTRY_PORT', 8081, 1, 65_535),
+      auth: credentials('SCHEMA_REGISTRY_USERNAME', 'SCHEMA_REGISTRY_PASSWORD'),
+    },
+    clickhouse: {
+      url: url('CLICKHOUSE_URL'),
+      embeddedPort: integer('MILLRACE_CLICKHOUSE_PORT', 8123, 1, 65_535),
+      username: text('CLICKHOUSE_USER'),
+      password: text('CLICKHOUSE_PASSWORD'),
+      database,
+    },
+    dataDir: resolve(workingFolder, text('MILLRACE_DATA') ?? '.millrace'),
+    cacheDir: resolve(workingFolder, text('MILLRACE_CACHE') ?? join(packageRoot, '.millrace', 'cache')),
+    packageRoot,
+    javaHome: text('JAVA_HOME'),
+    writeKeys: production ? [] : [{ id: 'dev', tenant: 'dev', key: 'dev' }],
+    defaultTenant: 'dev',
+    topic: {
+      events: 'millrace.events',
+      deadLetters: 'millrace.dead-letters',
+      partitions: integer('MILLRACE_TOPIC_PARTITIONS', 12, 1, 10_000),
+      retentionMs: integer('MILLRACE_TOPIC_RETENTION_HOURS', 168, 1, 1_000_000) * hour,
+    },
+    consumerGroup: 'millrace.sink',
+    sessionTimeoutMs: 10_000,
+  };
+
+  // In production each role runs alone, against parts that others run.
+  if (role !== 'up') {
+    const needed = role === 'door' ? (['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL'] as const) : (['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL'] as const);
+    for (const name of needed) if (text(name) === null) faults.push(`${name} is not set: \`millrace ${role}\` runs no embedded stack (\`millrace up\` does)`);
+  }
+  if (faults.length > 0) {
+    throw new MillraceError('config_invalid', faults.join('\n'), { hint: 'See `millrace --help` for every variable.' });
+  }
+  return config;
+}

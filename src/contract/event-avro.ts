@@ -1,0 +1,160 @@
+import { readFileSync } from 'node:fs';
+import avro from 'avsc';
+import type { Type } from 'avsc';
+import { eventTypes } from '../event/canonical.ts';
+import type { CanonicalEvent, EventType } from '../event/canonical.ts';
+
+/*
+ * Confluent wire format, as schema registries' clients write it:
+ *
+ *   byte 0      magic, 0
+ *   bytes 1–4   schema id, unsigned, big-endian
+ *   bytes 5–    the Avro binary encoding of one record
+ */
+const magic = 0;
+const headerBytes = 5;
+
+/** Fields of event.v1.avsc, named as there. Times are milliseconds since the epoch. */
+interface AvroEvent {
+  message_id: string;
+  type: string;
+  event: string | null;
+  user_id: string | null;
+  anonymous_id: string | null;
+  previous_id: string | null;
+  group_id: string | null;
+  email: string | null;
+  name: string | null;
+  category: string | null;
+  timestamp: number;
+  sent_at: number | null;
+  received_at: number | null;
+  properties: string | null;
+  traits: string | null;
+  context: string | null;
+  integrations: string | null;
+  write_key_id: string | null;
+  violations: string[];
+  raw: string | null;
+}
+
+/** What a record's value says about an event; `receivedAtMs` is null from producers who leave it to the record's timestamp. */
+export type AvroPart = Omit<CanonicalEvent, 'tenant' | 'dialect' | 'receivedAtMs'> & { receivedAtMs: number | null };
+
+export type Decoded = { ok: true; part: AvroPart } | { ok: false; detail: string };
+
+export interface EventAvro {
+  /** The schema's JSON text, to be registered. */
+  schemaText: string;
+  /** An event as a framed Avro value. */
+  encode(event: CanonicalEvent, schemaId: number): Buffer;
+  /** A framed value, read by the schema that wrote it (its JSON text). A value that does not fit is no fault but a result. */
+  decode(value: Buffer, writerSchemaText: string): Decoded;
+}
+
+/** The schema id of a framed value, or null where the value is not framed. */
+export function framedSchemaId(value: Buffer): number | null {
+  return value.length > headerBytes && value[0] === magic ? value.readUInt32BE(1) : null;
+}
+
+/** `schemaPath` is the .avsc file that millrace writes with and reads into. */
+export function createEventAvro(schemaPath: string): EventAvro {
+  const schemaText = readFileSync(schemaPath, 'utf8');
+  const reader = avro.Type.forSchema(JSON.parse(schemaText) as avro.Schema);
+  const decoders = new Map<string, (payload: Buffer) => AvroEvent>();
+  let pool = Buffer.allocUnsafe(65_536);
+
+  const decoderFor = (writerSchemaText: string): ((payload: Buffer) => AvroEvent) => {
+    const known = decoders.get(writerSchemaText);
+    if (known !== undefined) return known;
+    const writer: Type = avro.Type.forSchema(JSON.parse(writerSchemaText) as avro.Schema);
+    const resolver = reader.createResolver(writer);
+    const decoder = (payload: Buffer): AvroEvent => reader.fromBuffer(payload, resolver) as AvroEvent;
+    decoders.set(writerSchemaText, decoder);
+    return decoder;
+  };
+
+  return {
+    schemaText,
+    encode(event, schemaId) {
+      const record: AvroEvent = {
+        message_id: event.messageId,
+        type: event.type,
+        event: event.event,
+        user_id: event.userId,
+        anonymous_id: event.anonymousId,
+        previous_id: event.previousId,
+        group_id: event.groupId,
+        email: event.email,
+        name: event.name,
+        category: event.category,
+        timestamp: event.timestampMs,
+        sent_at: event.sentAtMs,
+        received_at: event.receivedAtMs,
+        properties: event.properties,
+        traits: event.traits,
+        context: event.context,
+        integrations: event.integrations,
+        write_key_id: event.writeKeyId,
+        violations: event.violations,
+        raw: event.raw,
+      };
+      let end = reader.encode(record, pool, headerBytes);
+      if (end < 0) {
+        // avsc answers how many bytes were lacking, as a negative number.
+        pool = Buffer.allocUnsafe(2 * (pool.length - end));
+        end = reader.encode(record, pool, headerBytes);
+      }
+      pool[0] = magic;
+      pool.writeUInt32BE(schemaId, 1);
+      return Buffer.from(pool.subarray(0, end));
+    },
+    decode(value, writerSchemaText) {
+      let record: AvroEvent;
+      try {
+        record = decoderFor(writerSchemaText)(value.subarray(headerBytes));
+      } catch (error) {
+        return { ok: false, detail: error instanceof Error ? error.message : String(error) };
+      }
+      if (!(eventTypes as readonly string[]).includes(record.type)) return { ok: false, detail: `type is "${record.type}", none of ${eventTypes.join(', ')}` };
+      for (const name of ['properties', 'traits', 'context', 'integrations'] as const) {
+        const text = record[name];
+        if (text !== null && !isObjectText(text)) return { ok: false, detail: `${name} is not the JSON text of an object` };
+      }
+      return {
+        ok: true,
+        part: {
+          messageId: record.message_id,
+          type: record.type as EventType,
+          event: record.event,
+          userId: record.user_id,
+          anonymousId: record.anonymous_id,
+          previousId: record.previous_id,
+          groupId: record.group_id,
+          email: record.email,
+          name: record.name,
+          category: record.category,
+          timestampMs: record.timestamp,
+          sentAtMs: record.sent_at,
+          receivedAtMs: record.received_at,
+          properties: record.properties,
+          traits: record.traits,
+          context: record.context,
+          integrations: record.integrations,
+          writeKeyId: record.write_key_id,
+          violations: record.violations,
+          raw: record.raw,
+        },
+      };
+    },
+  };
+}
+
+function isObjectText(text: string): boolean {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,153 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { CanonicalEvent } from '../../event/canonical.ts';
+import { elementSpans, memberSpans } from '../../event/json-text.ts';
+import type { Span } from '../../event/json-text.ts';
+import { readSegmentEvent } from '../../event/segment.ts';
+import type { SegmentDefaults, SegmentSource } from '../../event/segment.ts';
+import type { Accepted, AcceptEvents } from '../accept.ts';
+import type { WriteKey } from '../keys.ts';
+import { isJsonType, readBody } from '../body.ts';
+import { sendError } from '../reply.ts';
+import type { EventError } from '../reply.ts';
+
+/** Most events of one batch request. */
+export const maxBatchEvents = 500;
+
+export interface SegmentDoor {
+  accept: AcceptEvents;
+  authenticate: (request: FastifyRequest) => WriteKey | null;
+  now: () => number;
+  newMessageId: () => string;
+}
+
+/**
+ * Dialect `segment`: POST /api/v1/events and /api/v1/events/batch, Segment's six calls with a Basic write key.
+ * Statuses: 200; 400 malformed or missing; 401; 403; 413; 415; 503.
+ */
+export function segmentDialect(app: FastifyInstance, door: SegmentDoor): void {
+  app.post('/api/v1/events', async (request, reply) => {
+    const opened = await open(request, reply, door);
+    if (opened === null) return reply;
+    const read = readSegmentEvent(opened.value, opened.text, opened.source);
+    if (!read.ok) return sendError(request, reply, read.code, read.message, [{ pointer: read.pointer }]);
+    if (!maySend(opened.key, read.event)) return sendError(request, reply, 'forbidden', `this write key may not send ${read.event.type} events`);
+    const [accepted] = await door.accept([read.event], traceparentOf(request));
+    if (accepted?.ok !== true) return sendError(request, reply, 'unavailable', accepted?.message ?? 'nothing was accepted');
+    return reply.send({ success: true, message_id: read.event.messageId });
+  });
+
+  app.post('/api/v1/events/batch', async (request, reply) => {
+    const opened = await open(request, reply, door);
+    if (opened === null) return reply;
+    const envelope = openBatch(opened.value, opened.text);
+    if (!envelope.ok) return sendError(request, reply, envelope.code, envelope.message);
+    const { spans, values, defaults } = envelope;
+
+    const errors: EventError[] = [];
+    const events: CanonicalEvent[] = [];
+    const indexes: number[] = [];
+    spans.forEach(([start, end], index) => {
+      const read = readSegmentEvent(values[index], opened.text.slice(start, end), { ...opened.source, defaults });
+      if (!read.ok) {
+        errors.push({ index, code: read.code, message: read.message, pointer: read.pointer, ...(read.messageId !== null && { message_id: read.messageId }) });
+      } else if (!maySend(opened.key, read.event)) {
+        errors.push({ index, code: 'forbidden', message: `this write key may not send ${read.event.type} events`, pointer: '/type', message_id: read.event.messageId });
+      } else {
+        events.push(read.event);
+        indexes.push(index);
+      }
+    });
+
+    const results = events.length === 0 ? [] : await door.accept(events, traceparentOf(request));
+    const failed = results.flatMap((result, at) => (result.ok ? [] : [{ result, index: indexes[at] ?? 0, event: events[at] }]));
+    // Nothing got through: one answer that a client retries as a whole. Some did: each failed one is named.
+    if (failed.length > 0 && failed.length === events.length) return sendError(request, reply, 'unavailable', messageOf(failed[0]?.result));
+    for (const { result, index, event } of failed) {
+      errors.push({ index, code: 'unavailable', message: messageOf(result), ...(event && { message_id: event.messageId }) });
+    }
+    errors.sort((a, b) => a.index - b.index);
+    return reply.send({ received: spans.length, accepted: spans.length - errors.length, rejected: errors.length, errors });
+  });
+}
+
+interface Opened {
+  key: WriteKey;
+  value: unknown;
+  text: string;
+  source: SegmentSource;
+}
+
+/** Authenticates and parses; null where the answer has been sent already. */
+async function open(request: FastifyRequest, reply: FastifyReply, door: SegmentDoor): Promise<Opened | null> {
+  const receivedAtMs = door.now();
+  const key = door.authenticate(request);
+  if (key === null) {
+    sendError(request, reply, 'unauthorized', 'a known write key is needed, as the Basic user name for instance');
+    return null;
+  }
+  if (!isJsonType(request.headers['content-type'])) {
+    sendError(request, reply, 'unsupported_media_type', 'the content type must be application/json');
+    return null;
+  }
+  const body = await readBody(Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0), request.headers['content-encoding']);
+  if (!body.ok) {
+    sendError(request, reply, body.code, body.message);
+    return null;
+  }
+  return {
+    key,
+    value: body.value,
+    text: body.text,
+    source: {
+      tenant: key.tenant,
+      dialect: 'segment',
+      writeKeyId: key.id,
+      receivedAtMs,
+      newMessageId: door.newMessageId,
+      ip: request.ip,
+      userAgent: request.headers['user-agent'],
+    },
+  };
+}
+
+type Envelope =
+  | { ok: true; spans: Span[]; values: unknown[]; defaults: SegmentDefaults }
+  | { ok: false; code: 'not_an_object' | 'batch_missing' | 'batch_too_large' | 'field_invalid'; message: string };
+
+/** A batch's events, as values and as ranges of the text, and what the envelope says for all of them. */
+function openBatch(value: unknown, text: string): Envelope {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return { ok: false, code: 'not_an_object', message: 'the body is a JSON object with a "batch"' };
+  const fields = value as Record<string, unknown>;
+  const values: unknown = fields['batch'];
+  const members = memberSpans(text, 0);
+  const batchSpan = members.get('batch');
+  if (!Array.isArray(values) || batchSpan === undefined) return { ok: false, code: 'batch_missing', message: '"batch" is an array of events' };
+  if (values.length > maxBatchEvents) return { ok: false, code: 'batch_too_large', message: `a batch has at most ${maxBatchEvents} events; this one has ${values.length}` };
+  const shared = (name: 'context' | 'integrations'): string | null => {
+    const span = members.get(name);
+    return span === undefined || fields[name] === null ? null : text.slice(span[0], span[1]);
+  };
+  for (const name of ['context', 'integrations'] as const) {
+    if (shared(name)?.startsWith('{') === false) return { ok: false, code: 'field_invalid', message: `${name} of a batch is an object` };
+  }
+  return {
+    ok: true,
+    spans: elementSpans(text, batchSpan[0]),
+    values,
+    defaults: { context: shared('context'), integrations: shared('integrations'), sentAt: fields['sentAt'] },
+  };
+}
+
+function maySend(key: WriteKey, event: CanonicalEvent): boolean {
+  return key.allow === null || key.allow.includes(event.type);
+}
+
+function messageOf(result: Accepted | undefined): string {
+  return result?.ok === false ? result.message : 'the event was not accepted';
+}
+
+/** W3C trace context, passed on to the record where it is well-formed. */
+function traceparentOf(request: FastifyRequest): string | null {
+  const header = request.headers['traceparent'];
+  return typeof header === 'string' && /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(header) ? header : null;
+}

@@ -1,0 +1,110 @@
+import { randomUUID } from 'node:crypto';
+import { fastify, LogController } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import { MillraceError } from '../errors.ts';
+import type { Log } from '../telemetry.ts';
+import type { AcceptEvents } from './accept.ts';
+import { maxBodyBytes } from './body.ts';
+import { segmentDialect } from './dialects/segment.ts';
+import type { KeyRing } from './keys.ts';
+import { tokenOf } from './keys.ts';
+import { sendError } from './reply.ts';
+
+/** What /readyz shows: `ready` decides the status, the rest is for people. */
+export interface Readiness {
+  ready: boolean;
+  parts: Record<string, string>;
+}
+
+export interface HealthOptions {
+  readiness: () => Promise<Readiness>;
+  log: Log;
+}
+
+export interface DoorOptions extends HealthOptions {
+  keys: KeyRing;
+  accept: AcceptEvents;
+  /** Too much waits for Kafka: new requests are turned away before their body is read. */
+  overloaded: () => boolean;
+  now?: () => number;
+  newMessageId?: () => string;
+}
+
+/** The HTTP front door. Call `listen` on it, or `inject` in a test. */
+export function createDoor(options: DoorOptions): FastifyInstance {
+  const app = createHealthServer(options);
+  app.addHook('onRequest', async (request, reply) => {
+    if (request.method === 'POST' && options.overloaded()) return sendError(request, reply, 'unavailable', 'too many events wait for Kafka; try again');
+  });
+  segmentDialect(app, {
+    accept: options.accept,
+    authenticate: request => {
+      const token = tokenOf(request.headers, request.query);
+      return token === null ? null : options.keys.find(token);
+    },
+    now: options.now ?? Date.now,
+    newMessageId: options.newMessageId ?? randomUUID,
+  });
+  return app;
+}
+
+/** The paths that every role answers: /livez and /readyz. The door builds on it; a sink alone has nothing else. */
+export function createHealthServer({ readiness, log }: HealthOptions): FastifyInstance {
+  let closing = false;
+  const app: FastifyInstance = fastify({
+    loggerInstance: log as FastifyBaseLogger,
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: maxBodyBytes,
+    requestIdHeader: false,
+    genReqId: request => requestId(request.headers['x-request-id']),
+    // Slow and idle clients give their connection back.
+    requestTimeout: 30_000,
+    keepAliveTimeout: 72_000,
+    forceCloseConnections: 'idle',
+    routerOptions: { ignoreTrailingSlash: true },
+    // Bodies arrive as bytes: each dialect reads its own.
+    exposeHeadRoutes: false,
+  });
+  app.server.headersTimeout = 10_000;
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => {
+    done(null, body);
+  });
+
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id);
+    if (closing) reply.header('connection', 'close');
+  });
+  app.addHook('preClose', async () => {
+    closing = true;
+  });
+
+  app.get('/livez', () => ({ status: 'ok' }));
+  app.get('/readyz', async (_request, reply) => {
+    const { ready, parts } = await readiness();
+    const up = ready && !closing;
+    return reply.code(up ? 200 : 503).send({ status: up ? 'ok' : closing ? 'closing' : 'not ready', parts });
+  });
+
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?')[0] ?? '';
+    const allowed = (['GET', 'POST'] as const).filter(method => method !== request.method && app.findRoute({ url: path, method }) !== null);
+    if (allowed.length > 0) return sendError(request, reply.header('allow', allowed.join(', ')), 'method_not_allowed', `${path} takes ${allowed.join(', ')}`);
+    return sendError(request, reply, 'not_found', `there is nothing at ${path}`);
+  });
+  app.setErrorHandler((error, request, reply) => {
+    const status = typeof error === 'object' && error !== null && 'statusCode' in error ? error.statusCode : 500;
+    if (status === 413) return sendError(request, reply, 'body_too_large', `the body is over ${maxBodyBytes} bytes`);
+    if (status === 415) return sendError(request, reply, 'unsupported_media_type', 'the content type must be application/json');
+    if (error instanceof MillraceError && error.retryable) return sendError(request, reply, 'unavailable', error.message);
+    if (typeof status === 'number' && status >= 400 && status < 500) return sendError(request, reply, 'malformed_json', error instanceof Error ? error.message : 'the request cannot be read');
+    log.error({ err: error, requestId: request.id }, 'a request failed');
+    return sendError(request, reply, 'internal', 'something went wrong here; the log has the details under the request id');
+  });
+  return app;
+}
+
+/** A client's own request id where it is short and plain, else a new one. */
+function requestId(sent: string | string[] | undefined): string {
+  return typeof sent === 'string' && /^[\x21-\x7e]{1,128}$/.test(sent) ? sent : randomUUID();
+}

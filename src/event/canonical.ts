@@ -1,0 +1,54 @@
+import { eventId } from './identity.ts';
+
+/** Segment's six calls (spec: identify, track, page, screen, group, alias). */
+export const eventTypes = ['track', 'identify', 'page', 'screen', 'group', 'alias'] as const;
+export type EventType = (typeof eventTypes)[number];
+
+/**
+ * The event as it travels on the topic: what the client sent, normalised, never transformed.
+ * Field by field the record of schemas/events/event.v1.avsc, except `tenant` and `dialect`, which are record headers.
+ * `properties`, `traits`, `context` and `integrations` are JSON texts of objects, with the digits that were sent.
+ */
+export interface CanonicalEvent {
+  tenant: string;
+  /** Who spoke: a dialect of the door, or `avro` / `json` for a record written to the topic directly. */
+  dialect: string;
+  messageId: string;
+  type: EventType;
+  event: string | null;
+  userId: string | null;
+  anonymousId: string | null;
+  previousId: string | null;
+  groupId: string | null;
+  email: string | null;
+  name: string | null;
+  category: string | null;
+  timestampMs: number;
+  sentAtMs: number | null;
+  receivedAtMs: number;
+  properties: string | null;
+  traits: string | null;
+  context: string | null;
+  integrations: string | null;
+  writeKeyId: string | null;
+  violations: string[];
+  /** The event's JSON text as it came; null for a record that never was JSON. */
+  raw: string | null;
+}
+
+/** Why an event is refused: bad input is a value, not a thrown fault. */
+export interface Refusal {
+  ok: false;
+  code: 'field_missing' | 'field_invalid' | 'type_unknown' | 'time_invalid' | 'event_too_large' | 'not_an_object' | 'too_deep' | 'string_invalid' | 'key_forbidden';
+  message: string;
+  /** JSON pointer (RFC 6901) to the field, relative to the event. */
+  pointer: string;
+  messageId: string | null;
+}
+
+export type EventResult = { ok: true; event: CanonicalEvent } | Refusal;
+
+/** The Kafka key, UTF-8: the user id, else the anonymous id, else the event id. */
+export function userKey(event: CanonicalEvent): string {
+  return event.userId ?? event.anonymousId ?? eventId(event.tenant, event.messageId);
+}

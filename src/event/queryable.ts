@@ -1,0 +1,122 @@
+import { elementSpans, memberSpans, pointerToken, stringEnd } from './json-text.ts';
+
+/*
+ * What ClickHouse's JSON type cannot hold (26.7, each tried): one such place fails the whole block that it comes in.
+ *
+ *   an integer below -2^63 or above 2^64-1       no type for it
+ *   a number beyond a double, as 1e400           no type for it
+ *   the same path twice: a name given twice, or {"a":{"b":1},"a.b":2}, since a dot in a name is a path
+ *
+ * A member that holds one is left out of the column; the event's raw text keeps it, and a violation names it.
+ * A name given twice keeps its last value, as in JSON.parse, and is no violation.
+ */
+
+export interface Queryable {
+  /** The JSON text for the column; the same string where nothing had to go. */
+  text: string;
+  /** JSON pointers of the members that were left out. */
+  unfit: string[];
+}
+
+const minInt64 = -(2n ** 63n);
+const maxUInt64 = 2n ** 64n - 1n;
+
+/** Nothing in a text that this rejects can be an unfit number; 18 digits always fit an Int64. */
+const suspiciousNumber = /\d{19}|\d[eE]\+?\d{3}/;
+
+interface Level {
+  start: number;
+  names: string[];
+}
+
+/** The text of an object, made such that a JSON column takes it. `text` is valid JSON that starts with `{`. */
+export function makeQueryable(text: string): Queryable {
+  if (!suspiciousNumber.test(text) && hasDistinctPlainNames(text)) return { text, unfit: [] };
+  const unfit: string[] = [];
+  const paths = new Set<string>();
+  const rebuilt = rebuildObject(text, '', '', paths, unfit) ?? '{}';
+  return { text: rebuilt, unfit };
+}
+
+/** Whether no object in the text gives a name twice, has a dot in a name, or spells a name with escapes. */
+function hasDistinctPlainNames(text: string): boolean {
+  const levels: Level[] = [];
+  let level: Level | undefined;
+  let nameNext = false;
+  for (let index = 0; index < text.length; ) {
+    const code = text.charCodeAt(index);
+    if (code === 0x22) {
+      const end = stringEnd(text, index);
+      if (nameNext && level !== undefined) {
+        const name = text.slice(index + 1, end - 1);
+        if (name.includes('.') || name.includes('\\') || level.names.includes(name) || level.names.length > 200) return false;
+        level.names.push(name);
+        nameNext = false;
+      }
+      index = end;
+      continue;
+    }
+    if (code === 0x7b) {
+      level = { start: index, names: [] };
+      levels.push(level);
+      nameNext = true;
+    } else if (code === 0x5b) {
+      level = undefined;
+      levels.push({ start: index, names: [] });
+    } else if (code === 0x7d || code === 0x5d) {
+      levels.pop();
+      const outer = levels.at(-1);
+      level = outer !== undefined && text.charCodeAt(outer.start) === 0x7b ? outer : undefined;
+    } else if (code === 0x2c) nameNext = level !== undefined;
+    index++;
+  }
+  return true;
+}
+
+/** An object's text without its unfit members, or null where it holds none that can stay. */
+function rebuildObject(text: string, pointer: string, path: string, paths: Set<string>, unfit: string[]): string | null {
+  const kept: string[] = [];
+  const spans = memberSpans(text, 0);
+  for (const [name, [start, end]] of spans) {
+    const at = `${pointer}/${pointerToken(name)}`;
+    const child = path === '' ? name : `${path}.${name}`;
+    const value = text.slice(start, end);
+    let fitting: string | null;
+    if (value.startsWith('{')) {
+      fitting = rebuildObject(value, at, child, paths, unfit);
+    } else {
+      fitting = paths.has(child) ? null : rebuildValue(value);
+      if (fitting === null) unfit.push(at);
+      else paths.add(child);
+    }
+    if (fitting !== null) kept.push(`${JSON.stringify(name)}:${fitting}`);
+  }
+  return kept.length === 0 && spans.size > 0 ? null : `{${kept.join(',')}}`;
+}
+
+/** A value as the column can hold it, or null. An array goes in whole or not at all: its positions mean something. */
+function rebuildValue(value: string): string | null {
+  const first = value.charCodeAt(0);
+  if (first === 0x2d || (first >= 0x30 && first <= 0x39)) return numberFits(value) ? value : null;
+  if (first === 0x7b) {
+    // Paths inside an array's objects are counted anew for each object.
+    const lost: string[] = [];
+    const object = rebuildObject(value, '', '', new Set(), lost);
+    return lost.length === 0 ? (object ?? '{}') : null;
+  }
+  if (first !== 0x5b) return value;
+  const elements: string[] = [];
+  for (const [start, end] of elementSpans(value, 0)) {
+    const element = rebuildValue(value.slice(start, end));
+    if (element === null) return null;
+    elements.push(element);
+  }
+  return `[${elements.join(',')}]`;
+}
+
+function numberFits(text: string): boolean {
+  if (/[.eE]/.test(text)) return Number.isFinite(Number(text));
+  if (text.length < 19) return true;
+  const integer = BigInt(text);
+  return integer >= minInt64 && integer <= maxUInt64;
+}

@@ -1,0 +1,97 @@
+import type { CanonicalEvent } from './canonical.ts';
+import { userKey } from './canonical.ts';
+import { makeQueryable } from './queryable.ts';
+
+/** Where a record stands in Kafka. */
+export interface Place {
+  topic: string;
+  partition: number;
+  offset: bigint;
+}
+
+/** The columns of `events` that a row brings, in the order of {@link eventRow}; `stored_at` is ClickHouse's own. */
+export const eventColumns = [
+  'tenant', 'event_id', 'message_id', 'dialect', 'source', 'write_key_id', 'type', 'event', 'user_key', 'user_id',
+  'anonymous_id', 'previous_id', 'email', 'group_id', 'name', 'category', 'timestamp', 'sent_at', 'received_at',
+  'properties', 'traits', 'context', 'integrations', 'violations', 'topic', 'partition', 'offset', 'raw',
+] as const;
+
+export interface RowSource extends Place {
+  eventId: string;
+  source: 'http' | 'kafka';
+  /** The record's key; null where it had none. */
+  key: Buffer | null;
+}
+
+/** What a DateTime64 holds: 1900-01-01 to 2299-12-31. */
+const minTimeMs = Date.UTC(1900, 0, 1);
+const maxTimeMs = Date.UTC(2300, 0, 1) - 1;
+
+/**
+ * A row of `events` as one JSONCompactEachRow line. Never fails and never makes ClickHouse fail: what a column can't hold
+ * is left out of it, named in `violations` as `not_queryable:<pointer>`, and stays in `raw`.
+ */
+export function eventRow(event: CanonicalEvent, from: RowSource): string {
+  const violations = [...event.violations];
+  const json = (name: 'properties' | 'traits' | 'context' | 'integrations'): string => {
+    const sent = event[name];
+    if (sent === null) return '{}';
+    const { text, unfit } = makeQueryable(sent);
+    for (const pointer of unfit) violations.push(`not_queryable:/${name}${pointer}`);
+    return text;
+  };
+  const time = (name: string, ms: number): string => {
+    if (ms >= minTimeMs && ms <= maxTimeMs) return clickHouseTime(ms);
+    violations.push(`not_queryable:/${name}`);
+    return clickHouseTime(ms < minTimeMs ? minTimeMs : maxTimeMs);
+  };
+  const jsonColumns = [json('properties'), json('traits'), json('context'), json('integrations')].join(',');
+  const times = [
+    time('timestamp', event.timestampMs),
+    event.sentAtMs === null ? 'null' : time('sentAt', event.sentAtMs),
+    time('receivedAt', event.receivedAtMs),
+  ].join(',');
+  const head = JSON.stringify([
+    event.tenant, from.eventId, event.messageId, event.dialect, from.source, event.writeKeyId ?? '', event.type, event.event ?? '',
+    from.key?.toString('utf8') ?? userKey(event), event.userId ?? '', event.anonymousId ?? '', event.previousId ?? '', event.email ?? '',
+    event.groupId ?? '', event.name ?? '', event.category ?? '',
+  ]);
+  const tail = JSON.stringify([violations, from.topic, from.partition]);
+  return `${head.slice(0, -1)},${times},${oneLine(jsonColumns)},${tail.slice(1, -1)},${from.offset},${JSON.stringify(event.raw ?? canonicalText(event))}]`;
+}
+
+/** JSON allows line breaks between tokens; a row is a line. */
+function oneLine(json: string): string {
+  return json.includes('\n') || json.includes('\r') ? json.replaceAll(/[\r\n]/g, ' ') : json;
+}
+
+function clickHouseTime(ms: number): string {
+  const iso = new Date(ms).toISOString();
+  return `"${iso.slice(0, 10)} ${iso.slice(11, 23)}"`;
+}
+
+/** The raw text of an event that never was JSON: Segment's shape, with its JSON parts as they are. */
+function canonicalText(event: CanonicalEvent): string {
+  const fields: string[] = [];
+  const add = (name: string, text: string | null): void => {
+    if (text !== null) fields.push(`"${name}":${text}`);
+  };
+  const quoted = (text: string | null): string | null => (text === null ? null : JSON.stringify(text));
+  add('type', quoted(event.type));
+  add('messageId', quoted(event.messageId));
+  add('event', quoted(event.event));
+  add('userId', quoted(event.userId));
+  add('anonymousId', quoted(event.anonymousId));
+  add('previousId', quoted(event.previousId));
+  add('groupId', quoted(event.groupId));
+  add('email', quoted(event.email));
+  add('name', quoted(event.name));
+  add('category', quoted(event.category));
+  add('timestamp', quoted(new Date(event.timestampMs).toISOString()));
+  add('sentAt', event.sentAtMs === null ? null : quoted(new Date(event.sentAtMs).toISOString()));
+  add('properties', event.properties);
+  add('traits', event.traits);
+  add('context', event.context);
+  add('integrations', event.integrations);
+  return `{${fields.join(',')}}`;
+}

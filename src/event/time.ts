@@ -1,0 +1,42 @@
+/**
+ * Times as events carry them: RFC 3339 date-times, and ISO 8601's variants with a comma or no colon in the offset.
+ */
+
+const form =
+  /^(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?(?:([Zz])|([+-])(\d{2})(?::?(\d{2}))?)$/;
+
+/**
+ * Milliseconds since the epoch, or null where the text is no date-time with a zone, or no real one:
+ * 30 February, hour 24, a leap second, year 0000. Digits below the millisecond are cut off.
+ */
+export function parseTime(text: string): number | null {
+  const parts = form.exec(text);
+  if (parts === null) return null;
+  const year = Number(parts[1]);
+  const month = Number(parts[2]);
+  const day = Number(parts[3]);
+  const hour = Number(parts[4]);
+  const minute = Number(parts[5]);
+  const second = Number(parts[6] ?? 0);
+  if (year === 0 || month < 1 || month > 12 || day < 1 || day > daysInMonth(year, month)) return null;
+  if (hour > 23 || minute > 59 || second > 59) return null;
+  const milliseconds = parts[7] === undefined ? 0 : Number(parts[7].padEnd(3, '0').slice(0, 3));
+  let time = Date.UTC(2000, month - 1, day, hour, minute, second, milliseconds);
+  // Date.UTC reads years 0 to 99 as 1900 to 1999; 2000 is a leap year, so the day above always existed.
+  const date = new Date(time);
+  date.setUTCFullYear(year, month - 1, day);
+  time = date.getTime();
+  if (parts[9] !== undefined) {
+    const offsetHours = Number(parts[10]);
+    const offsetMinutes = Number(parts[11] ?? 0);
+    if (offsetHours > 23 || offsetMinutes > 59) return null;
+    const offsetMs = (offsetHours * 60 + offsetMinutes) * 60_000;
+    time += parts[9] === '+' ? -offsetMs : offsetMs;
+  }
+  return time;
+}
+
+function daysInMonth(year: number, month: number): number {
+  if (month === 2) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28;
+  return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31;
+}

@@ -1,0 +1,205 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { endpointsOf, provision, requireDoorPort, startDoor, startEmbedded, startSink, startSinkHealth } from './compose.ts';
+import type { Deps, Role } from './compose.ts';
+import { readConfig, variables } from './config.ts';
+import type { Config } from './config.ts';
+import { MillraceError, asError } from './errors.ts';
+import type { LocalStack } from './local/stack.ts';
+import { createLog } from './telemetry.ts';
+import type { Log } from './telemetry.ts';
+
+const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..');
+const version = (JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }).version;
+
+const commands = {
+  up: 'everything in one process tree: door, sink, and the parts that have no URL in the environment',
+  door: 'the HTTP front door alone',
+  sink: 'the consumer group that fills ClickHouse alone (answers /livez and /readyz on PORT)',
+} as const;
+type Command = keyof typeof commands;
+
+const help = `millrace ${version}: HTTP and Kafka in, ClickHouse out, exactly once
+
+  millrace <command>
+
+${Object.entries(commands).map(([name, what]) => `  ${name.padEnd(6)} ${what}`).join('\n')}
+
+  --help, --version
+
+Environment (defaults in parentheses)
+${Object.entries(variables).map(([name, what]) => `  ${name.padEnd(31)} ${what}`).join('\n')}
+`;
+
+await main(process.argv.slice(2));
+
+async function main(args: readonly string[]): Promise<void> {
+  const [command, ...rest] = args;
+  if (args.includes('--help') || args.includes('-h') || command === undefined || command === 'help') {
+    process.stdout.write(help);
+    return;
+  }
+  if (command === '--version') {
+    process.stdout.write(`${version}\n`);
+    return;
+  }
+  if (!isCommand(command) || rest.length > 0) {
+    process.stderr.write(`millrace: ${isCommand(command) ? `"${command}" takes no arguments, got "${rest.join(' ')}"` : `there is no command "${command}"`}\nTry: millrace --help\n`);
+    process.exitCode = 2;
+    return;
+  }
+  await run(command);
+}
+
+/** From start to end of one command: exit code 0 after a signal, 1 after a fault that is named on standard error. */
+async function run(command: Command): Promise<void> {
+  const running: Role[] = [];
+  const stop = new AbortController();
+  let fatal: Error | null = null;
+  let log: Log = createLog('warn');
+  const onSignal = (signal: NodeJS.Signals): void => {
+    // A second Ctrl-C means now. Children of the embedded stack are found and stopped at the next start.
+    if (stop.signal.aborted) process.exit(1);
+    process.stderr.write(`\n${signal}: finishing what is under way; again to stop at once\n`);
+    stop.abort(new Error(`stopped by ${signal}`));
+  };
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+  const deps = (): Deps => ({
+    log,
+    onFatal: error => {
+      fatal ??= error;
+      stop.abort(error);
+    },
+  });
+
+  try {
+    const config = readConfig(process.env, packageRoot, process.cwd(), command);
+    log = createLog(config.logLevel);
+    if (command === 'up') await up(config, deps(), running, stop.signal);
+    else if (command === 'door') await door(config, deps(), running);
+    else await sink(config, deps(), running);
+    await aborted(stop.signal);
+  } catch (thrown) {
+    if (!stop.signal.aborted || fatal !== null) fatal ??= asError(thrown);
+  }
+  if (fatal !== null) complain(fatal, log);
+  for (const role of running.reverse()) {
+    try {
+      await role.close();
+    } catch (thrown) {
+      log.error({ err: asError(thrown) }, 'closing failed');
+    }
+  }
+  process.exit(fatal === null ? 0 : 1);
+}
+
+async function up(config: Config, deps: Deps, running: Role[], signal: AbortSignal): Promise<void> {
+  const started = Date.now();
+  const progress = createProgress();
+  await requireDoorPort(config);
+  const stack = await startEmbedded(config, deps, progress.show, signal);
+  if (stack !== null) running.push(stack);
+  signal.throwIfAborted();
+  const endpoints = endpointsOf(config, stack);
+  progress.show('making topics and tables');
+  await provision(config, endpoints, deps.log);
+  const runningSink = await startSink(config, endpoints, deps);
+  running.push(runningSink);
+  signal.throwIfAborted();
+  progress.show('opening the door');
+  const runningDoor = await startDoor(config, endpoints, deps, async () => ({
+    sink: runningSink.joined() ? 'joined' : 'joining',
+    clickhouse: (await runningSink.clickhouseAnswers()) ? 'ok' : 'not answering',
+  }));
+  running.push(runningDoor);
+  signal.throwIfAborted();
+  progress.done();
+  process.stdout.write(banner(config, endpoints, stack, runningDoor.url, Date.now() - started));
+}
+
+async function door(config: Config, deps: Deps, running: Role[]): Promise<void> {
+  const endpoints = endpointsOf(config, null);
+  await provision(config, endpoints, deps.log);
+  const runningDoor = await startDoor(config, endpoints, deps);
+  running.push(runningDoor);
+  process.stdout.write(`millrace ${version} door: ${runningDoor.url}\n`);
+}
+
+async function sink(config: Config, deps: Deps, running: Role[]): Promise<void> {
+  const endpoints = endpointsOf(config, null);
+  await provision(config, endpoints, deps.log);
+  const runningSink = await startSink(config, endpoints, deps);
+  running.push(runningSink);
+  const health = await startSinkHealth(config, runningSink, deps.log);
+  running.push(health);
+  process.stdout.write(`millrace ${version} sink: group ${config.consumerGroup}, health at ${health.url}/readyz\n`);
+}
+
+function banner(config: Config, endpoints: ReturnType<typeof endpointsOf>, stack: LocalStack | null, doorUrl: string, elapsedMs: number): string {
+  const embedded = (name: string): string => {
+    const part = stack?.parts().find(found => found.name === name);
+    return part === undefined ? '' : `embedded, pid ${part.pid ?? '?'}`;
+  };
+  const rows = [
+    ['door', doorUrl, 'write key: dev'],
+    ['kafka', endpoints.kafka.brokers.join(','), embedded('kafka')],
+    ['registry', endpoints.registry.url, embedded('registry')],
+    ['clickhouse', endpoints.clickhouse.url, embedded('clickhouse')],
+    ...(stack === null ? [] : [['data', config.dataDir, '']]),
+  ] as const;
+  const address = doorUrl.replace(/^http:\/\//, '');
+  const { database, url } = endpoints.clickhouse;
+  return `
+millrace ${version} is ready after ${(elapsedMs / 1000).toFixed(1)} s
+
+${rows.map(([name, where, what]) => `  ${name.padEnd(11)} ${where.padEnd(36)} ${what}`.trimEnd()).join('\n')}
+
+Send an event:
+
+  curl -u dev: ${address}/api/v1/events -H 'content-type: application/json' \\
+    -d '{"type":"track","userId":"ada","event":"Order Completed","properties":{"total":99.5,"currency":"EUR"}}'
+
+See it a moment later:
+
+  curl ${url.replace(/^http:\/\//, '')} -d "SELECT timestamp, user_id, event, properties.total FROM ${database}.events FORMAT PrettyCompact"
+
+Ctrl-C stops everything; what was answered with 200 stays.
+`;
+}
+
+/** One line that is written over on a terminal, and lines elsewhere. */
+function createProgress(): { show: (line: string) => void; done: () => void } {
+  const terminal = process.stdout.isTTY;
+  let last = '';
+  return {
+    show(line) {
+      if (line === last) return;
+      last = line;
+      process.stdout.write(terminal ? `\r\x1b[2K${line.slice(0, (process.stdout.columns || 80) - 1)}` : `${line}\n`);
+    },
+    done() {
+      if (terminal) process.stdout.write('\r\x1b[2K');
+    },
+  };
+}
+
+function complain(error: Error, log: Log): void {
+  const known = error instanceof MillraceError;
+  process.stderr.write(`\nmillrace: ${error.message}\n`);
+  if (known && error.hint !== undefined) process.stderr.write(`${error.hint}\n`);
+  if (known) log.debug({ err: error }, 'ended by a fault');
+  else log.error({ err: error }, 'ended by a fault');
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+function isCommand(text: string): text is Command {
+  return text in commands;
+}

@@ -1,0 +1,171 @@
+import { asError } from '../errors.ts';
+import type { Log } from '../telemetry.ts';
+import { cutBatch, decodePlan, encodePlan, planOf, planToken } from './plan.ts';
+import type { Plan, PlannedRecord } from './plan.ts';
+
+/*
+ * Planned batches: how a partition's records are stored exactly once, whatever dies in between.
+ *
+ *   state        what is committed                what is known                next
+ *   ---------    -----------------------------    -------------------------    -----------------------------------
+ *   Unknown      anything                         nothing                      read the commit → Replay or Idle
+ *   Idle         offset n, no plan                all below n is settled       plan the batch, commit n + plan → Planned
+ *   Planned      offset n + plan                  the batch may be stored,     store under the plan's token → Settled
+ *                                                 wholly, partly or not
+ *   Replay       offset n + plan of an earlier    the same, and nobody knows   same records, token and hash: store,
+ *                owner                            how far it came              reading first what is there → Settled
+ *   Settled      offset n + plan                  all of the batch is stored   commit last+1, with the next plan where
+ *                                                 or accounted for             there is one → Planned, else → Idle
+ *
+ *   I1  No insert without its plan committed.
+ *   I2  A replay keeps boundaries, token and hash; its rows may only be fewer.
+ *   I3  An offset is passed only after its rows, dead letters and outcomes are acknowledged.
+ *   I4  No work outlives its batch, and no commit leaves for a partition that was lost (topic/subscribe.ts).
+ *
+ * A plan whose records can't be had again as they were (compacted, deleted) gives way to a new one, stored as a replay.
+ * So is every batch that begins at or below the highest offset stored before: somebody has set the group back.
+ */
+
+export interface IncomingBatch<R extends PlannedRecord> {
+  topic: string;
+  partition: number;
+  records: R[];
+  endOffset: bigint;
+  session: { signal: AbortSignal };
+  committed(): Promise<{ offset: bigint | null; metadata: string }>;
+  commit(offset: bigint, metadata: string): Promise<void>;
+}
+
+export interface StoreRequest<R extends PlannedRecord> {
+  topic: string;
+  partition: number;
+  records: readonly R[];
+  token: string;
+  /** Whether some of it may be stored already. */
+  replay: boolean;
+  signal: AbortSignal;
+}
+
+/** Stores a batch; when it resolves every record of it is settled. Throws where ClickHouse, Kafka or the registry can't be had; called again it must add nothing twice. */
+export type Store<R extends PlannedRecord> = (request: StoreRequest<R>) => Promise<void>;
+
+export interface PartitionsOptions<R extends PlannedRecord> {
+  store: Store<R>;
+  /** The highest offset of the partition that is stored or accounted for, or null. */
+  highestStored: (topic: string, partition: number) => Promise<bigint | null>;
+  maxRows: number;
+  maxBytes: number;
+  /** Waits between tries when a part is down. Default: half a second, doubling to ten. */
+  retryDelaysMs?: readonly number[];
+  log: Log;
+}
+
+interface PartitionState {
+  session: object;
+  plan: Plan | null;
+  highest: bigint | null;
+  /** How often the records of a plan were not all there. */
+  shortfalls: number;
+}
+
+const defaultDelaysMs = [500, 1_000, 2_000, 5_000, 10_000];
+const maxShortfalls = 3;
+
+/** Returns what to do with a batch: resolves with the offset up to which everything is settled and committed. */
+export function createPartitions<R extends PlannedRecord>(options: PartitionsOptions<R>): (batch: IncomingBatch<R>) => Promise<bigint> {
+  const { store, highestStored, maxRows, maxBytes, log } = options;
+  const delaysMs = options.retryDelaysMs ?? defaultDelaysMs;
+  const states = new Map<string, PartitionState>();
+
+  /** Tries until it works or the session ends: a part that is down must never cost a record. */
+  const persist = async <T>(batch: IncomingBatch<R>, work: (attempt: number) => Promise<T>): Promise<T> => {
+    const { signal } = batch.session;
+    for (let attempt = 0; ; attempt++) {
+      signal.throwIfAborted();
+      try {
+        return await work(attempt);
+      } catch (thrown) {
+        if (signal.aborted) throw thrown;
+        const delayMs = delaysMs[Math.min(attempt, delaysMs.length - 1)] ?? 0;
+        log.warn({ topic: batch.topic, partition: batch.partition, err: asError(thrown), retryInMs: delayMs }, 'a batch waits: it could not be stored yet');
+        await pause(delayMs, signal);
+      }
+    }
+  };
+
+  const stateOf = async (batch: IncomingBatch<R>): Promise<PartitionState> => {
+    const key = `${batch.topic}/${batch.partition}`;
+    const known = states.get(key);
+    if (known !== undefined && known.session === batch.session) return known;
+    const { offset, metadata } = await batch.committed();
+    const highest = await persist(batch, () => highestStored(batch.topic, batch.partition));
+    const state: PartitionState = { session: batch.session, plan: decodePlan(offset, metadata), highest, shortfalls: 0 };
+    states.set(key, state);
+    return state;
+  };
+
+  const settle = async (batch: IncomingBatch<R>, state: PartitionState, plan: Plan, records: readonly R[], replay: boolean): Promise<void> => {
+    const token = planToken(batch.topic, batch.partition, plan);
+    // A try that failed may have stored a part: every further one is a replay.
+    await persist(batch, attempt =>
+      store({ topic: batch.topic, partition: batch.partition, records, token, replay: replay || attempt > 0, signal: batch.session.signal }),
+    );
+    if (state.highest === null || plan.last > state.highest) state.highest = plan.last;
+    state.plan = null;
+  };
+
+  return async batch => {
+    const state = await stateOf(batch);
+    let rest = batch.records;
+
+    const replayed = state.plan;
+    if (replayed !== null) {
+      const records = rest.filter(({ offset }) => offset <= replayed.last);
+      const complete = batch.endOffset > replayed.last;
+      if (!complete && state.shortfalls < maxShortfalls) {
+        state.shortfalls++;
+        log.info({ topic: batch.topic, partition: batch.partition, plan: encodePlan(replayed), got: records.length }, 'a fetch brought less than its plan; fetching again');
+        await pause(200 * state.shortfalls, batch.session.signal);
+        return rest[0]?.offset ?? batch.endOffset;
+      }
+      if (complete && records.length > 0 && planOf(records).hash === replayed.hash) {
+        await settle(batch, state, replayed, records, true);
+        rest = rest.slice(records.length);
+      } else {
+        log.warn({ topic: batch.topic, partition: batch.partition, plan: encodePlan(replayed) }, 'the records of a plan have changed; a new plan takes its place');
+        state.plan = null;
+        // Whatever of the old plan is stored must be found again, so the new one is judged as a rewind.
+        if (state.highest === null || replayed.last > state.highest) state.highest = replayed.last;
+      }
+    }
+
+    for (;;) {
+      const records = cutBatch(rest, maxRows, maxBytes);
+      const plan = records.length > 0 ? planOf(records) : null;
+      // One commit says both that the batch before is done and what comes next.
+      await batch.commit(plan?.first ?? batch.endOffset, plan === null ? '' : encodePlan(plan));
+      if (plan === null) break;
+      await settle(batch, state, plan, records, state.highest !== null && plan.first <= state.highest);
+      rest = rest.slice(records.length);
+    }
+    return batch.endOffset;
+  };
+}
+
+function pause(delayMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(asError(signal.reason));
+      return;
+    }
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      reject(asError(signal.reason));
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    }, delayMs);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+}

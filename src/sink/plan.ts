@@ -1,0 +1,73 @@
+import { createHash } from 'node:crypto';
+
+/** A record as far as planning needs it. */
+export interface PlannedRecord {
+  offset: bigint;
+  value: Buffer | null;
+}
+
+/**
+ * What a sink is about to insert, kept in the metadata of the offset commit (at the batch's first offset), so that
+ * whoever comes after a crash makes the very same batch again, under the same deduplication token.
+ */
+export interface Plan {
+  first: bigint;
+  last: bigint;
+  count: number;
+  /** SHA-256 over the raw records' offsets and values, 32 hex digits of it. */
+  hash: string;
+}
+
+/** Records that make one insert, at most `maxRows` and about `maxBytes` of values; never none. */
+export function cutBatch<R extends PlannedRecord>(records: readonly R[], maxRows: number, maxBytes: number): R[] {
+  let bytes = 0;
+  let count = 0;
+  for (const { value } of records) {
+    bytes += value?.length ?? 0;
+    if (count > 0 && (count >= maxRows || bytes > maxBytes)) break;
+    count++;
+  }
+  return records.slice(0, count);
+}
+
+export function planOf(records: readonly PlannedRecord[]): Plan {
+  const first = records[0];
+  const last = records.at(-1);
+  if (first === undefined || last === undefined) throw new RangeError('a plan needs records');
+  const hash = createHash('sha256');
+  const head = Buffer.alloc(12);
+  for (const { offset, value } of records) {
+    head.writeBigInt64BE(offset, 0);
+    head.writeInt32BE(value?.length ?? -1, 8);
+    hash.update(head);
+    if (value !== null) hash.update(value);
+  }
+  return { first: first.offset, last: last.offset, count: records.length, hash: hash.digest('hex').slice(0, 32) };
+}
+
+/** As commit metadata; `first` is the committed offset itself. Kafka takes 4,096 bytes; this is some 90. */
+export function encodePlan({ last, count, hash }: Plan): string {
+  return JSON.stringify({ plan: 1, last: String(last), count, hash });
+}
+
+/** Null where the metadata holds no plan: nothing was under way, or somebody else committed. */
+export function decodePlan(committed: bigint | null, metadata: string): Plan | null {
+  if (committed === null || !metadata.startsWith('{')) return null;
+  try {
+    const { plan, last, count, hash } = JSON.parse(metadata) as Record<string, unknown>;
+    if (plan !== 1 || typeof last !== 'string' || !/^\d{1,19}$/.test(last) || typeof count !== 'number' || typeof hash !== 'string') return null;
+    return { first: committed, last: BigInt(last), count, hash };
+  } catch {
+    return null;
+  }
+}
+
+/** `insert_deduplication_token` of a planned batch. */
+export function planToken(topic: string, partition: number, plan: Plan): string {
+  return `${topic}/${partition}/${plan.first}-${plan.last}/${plan.hash}`;
+}
+
+/** Token of what a replay found missing under a token that was used already. */
+export function remainderToken(token: string, ids: readonly string[]): string {
+  return `${token}/${createHash('sha256').update(ids.join()).digest('hex').slice(0, 32)}`;
+}

@@ -1,0 +1,44 @@
+import type { Log } from '../telemetry.ts';
+import type { ClickHouse } from './clickhouse.ts';
+import { createPartitions } from './partitions.ts';
+import type { IncomingBatch } from './partitions.ts';
+import { createStoreDeadLetters } from './store-dead-letters.ts';
+import type { DeadLetterRecord } from './store-dead-letters.ts';
+import { createStoreEvents } from './store-events.ts';
+import type { BuryDeadLetters, EventRecord, ReadEvents, StoreCounts } from './store-events.ts';
+
+export interface SinkOptions {
+  clickhouse: ClickHouse;
+  read: ReadEvents;
+  bury: BuryDeadLetters;
+  onStored?: (counts: StoreCounts) => void;
+  /** Largest insert; a batch is what one fetch brings, cut to this. */
+  maxRows?: number;
+  maxBytes?: number;
+  retryDelaysMs?: readonly number[];
+  log: Log;
+}
+
+/** What the two consumer groups of a sink do with their batches. */
+export interface Sink {
+  events: (batch: IncomingBatch<EventRecord>) => Promise<bigint>;
+  deadLetters: (batch: IncomingBatch<DeadLetterRecord>) => Promise<bigint>;
+}
+
+export function createSink(options: SinkOptions): Sink {
+  const { clickhouse, read, bury, log } = options;
+  const limits = {
+    maxRows: options.maxRows ?? 50_000,
+    maxBytes: options.maxBytes ?? 16 * 1024 * 1024,
+    ...(options.retryDelaysMs && { retryDelaysMs: options.retryDelaysMs }),
+  };
+  const highestStored = async (topic: string, partition: number): Promise<bigint | null> => {
+    const [row] = await clickhouse.rows('SELECT count(), max(offset) FROM stored_offsets WHERE topic = {topic: String} AND partition = {partition: UInt32}', { topic, partition });
+    return row === undefined || Number(row[0]) === 0 ? null : BigInt(String(row[1]));
+  };
+  return {
+    events: createPartitions({ ...limits, log, highestStored, store: createStoreEvents({ clickhouse, read, bury, log, onStored: options.onStored ?? (() => undefined) }) }),
+    // A letter is looked for by its id before and after every insert; no need to know how far the topic was read.
+    deadLetters: createPartitions({ ...limits, log, highestStored: () => Promise.resolve(null), store: createStoreDeadLetters(clickhouse) }),
+  };
+}

@@ -1,0 +1,35 @@
+import { Kafka, logLevel } from 'kafkajs';
+import type { KafkaConfig, LogEntry, SASLOptions } from 'kafkajs';
+import type { ConnectionOptions } from 'node:tls';
+import type { Log } from '../telemetry.ts';
+
+/** Where Kafka is and how to get in. */
+export interface KafkaConnection {
+  /** host:port, at least one. */
+  brokers: string[];
+  clientId: string;
+  ssl?: boolean | ConnectionOptions;
+  sasl?: SASLOptions;
+}
+
+/** kafkajs for this connection, logging to `log`. */
+export function createKafka(connection: KafkaConnection, log: Log): Kafka {
+  const config: KafkaConfig = {
+    brokers: connection.brokers,
+    clientId: connection.clientId,
+    connectionTimeout: 3_000,
+    requestTimeout: 30_000,
+    // kafkajs' warnings on every rebalance and lost connection are the ordinary life of a group: info here.
+    logLevel: logLevel.INFO,
+    logCreator: () => entry => passOn(entry, log),
+    ...(connection.ssl !== undefined && { ssl: connection.ssl }),
+    ...(connection.sasl !== undefined && { sasl: connection.sasl }),
+  };
+  return new Kafka(config);
+}
+
+function passOn({ level, namespace, log: { message, timestamp: _timestamp, stack: _stack, ...rest } }: LogEntry, log: Log): void {
+  const details = { kafkajs: namespace, ...rest };
+  if (level === logLevel.ERROR || level === logLevel.WARN) log.info(details, message);
+  else log.debug(details, message);
+}

@@ -1,0 +1,55 @@
+import type { Admin } from 'kafkajs';
+import { MillraceError, asError } from '../errors.ts';
+import type { Log } from '../telemetry.ts';
+import { createKafka } from './connection.ts';
+import type { KafkaConnection } from './connection.ts';
+
+export interface TopicPlan {
+  topic: string;
+  /** Used when the topic is made; an existing one keeps what it has. */
+  partitions: number;
+  /** Milliseconds. */
+  retentionMs: number;
+  /** Largest record batch that the broker takes, in bytes. */
+  maxMessageBytes: number;
+}
+
+/**
+ * Makes the topics that are not there yet, with the broker's default replication. An existing topic is left as it is.
+ * Throws `kafka_unavailable`, or `kafka_refused` where the broker will not have it.
+ */
+export async function provisionTopics(connection: KafkaConnection, topics: readonly TopicPlan[], log: Log): Promise<void> {
+  await withAdmin(connection, log, async admin => {
+    const existing = new Set(await admin.listTopics());
+    const missing = topics.filter(({ topic }) => !existing.has(topic));
+    if (missing.length === 0) return;
+    await admin.createTopics({
+      waitForLeaders: true,
+      topics: missing.map(({ topic, partitions, retentionMs, maxMessageBytes }) => ({
+        topic,
+        numPartitions: partitions,
+        replicationFactor: -1,
+        configEntries: [
+          { name: 'retention.ms', value: String(retentionMs) },
+          { name: 'max.message.bytes', value: String(maxMessageBytes) },
+        ],
+      })),
+    });
+    for (const { topic, partitions } of missing) log.info({ topic, partitions }, 'topic made');
+  });
+}
+
+/** One admin connection for the length of `work`; its faults become `kafka_unavailable` or `kafka_refused`. */
+async function withAdmin<T>(connection: KafkaConnection, log: Log, work: (admin: Admin) => Promise<T>): Promise<T> {
+  const admin = createKafka(connection, log).admin({ retry: { retries: 5 } });
+  try {
+    await admin.connect();
+    return await work(admin);
+  } catch (thrown) {
+    const error = asError(thrown);
+    const refused = 'type' in error && typeof error.type === 'string' && /AUTHORIZATION|POLICY|INVALID/.test(error.type);
+    throw new MillraceError(refused ? 'kafka_refused' : 'kafka_unavailable', `Kafka at ${connection.brokers.join(', ')}: ${error.message}`, { cause: error });
+  } finally {
+    await admin.disconnect();
+  }
+}
