@@ -1,10 +1,12 @@
-import { elementSpans, memberSpans, pointerToken, stringEnd } from './json-text.ts';
+import { elementSpans, isDeeperThan, memberSpans, pointerToken, stringEnd } from './json-text.ts';
 
 /*
  * What ClickHouse's JSON type cannot hold (26.7, each tried): one such place fails the whole block that it comes in.
  *
  *   an integer below -2^63 or above 2^64-1       no type for it
  *   a number beyond a double, as 1e400           no type for it
+ *   half of a surrogate pair                     no UTF-8 for it
+ *   nesting beyond some 1,000 levels             stopped at 500 here
  *   the same path twice: a name given twice, or {"a":{"b":1},"a.b":2}, since a dot in a name is a path
  *
  * A member that holds one is left out of the column; the event's raw text keeps it, and a violation names it.
@@ -21,8 +23,10 @@ export interface Queryable {
 const minInt64 = -(2n ** 63n);
 const maxUInt64 = 2n ** 64n - 1n;
 
-/** Nothing in a text that this rejects can be an unfit number; 18 digits always fit an Int64. */
-const suspiciousNumber = /\d{19}|\d[eE]\+?\d{3}/;
+const maxLevels = 500;
+
+/** A text without these has no unfit number (18 digits always fit an Int64) and no escaped half of a surrogate pair. */
+const suspicious = /\d{19}|\d[eE]\+?\d{3}|\\u[dD][89a-fA-F]/;
 
 interface Level {
   start: number;
@@ -31,7 +35,8 @@ interface Level {
 
 /** The text of an object, made such that a JSON column takes it. `text` is valid JSON that starts with `{`. */
 export function makeQueryable(text: string): Queryable {
-  if (!suspiciousNumber.test(text) && hasDistinctPlainNames(text)) return { text, unfit: [] };
+  if (isDeeperThan(text, maxLevels)) return { text: '{}', unfit: [''] };
+  if (!suspicious.test(text) && hasDistinctPlainNames(text)) return { text, unfit: [] };
   const unfit: string[] = [];
   const paths = new Set<string>();
   const rebuilt = rebuildObject(text, '', '', paths, unfit) ?? '{}';
@@ -82,6 +87,10 @@ function rebuildObject(text: string, pointer: string, path: string, paths: Set<s
     const child = path === '' ? name : `${path}.${name}`;
     const value = text.slice(start, end);
     let fitting: string | null;
+    if (!name.isWellFormed()) {
+      unfit.push(pointer);
+      continue;
+    }
     if (value.startsWith('{')) {
       fitting = rebuildObject(value, at, child, paths, unfit);
     } else {
@@ -97,6 +106,7 @@ function rebuildObject(text: string, pointer: string, path: string, paths: Set<s
 /** A value as the column can hold it, or null. An array goes in whole or not at all: its positions mean something. */
 function rebuildValue(value: string): string | null {
   const first = value.charCodeAt(0);
+  if (first === 0x22) return !value.includes('\\u') || (JSON.parse(value) as string).isWellFormed() ? value : null;
   if (first === 0x2d || (first >= 0x30 && first <= 0x39)) return numberFits(value) ? value : null;
   if (first === 0x7b) {
     // Paths inside an array's objects are counted anew for each object.

@@ -54,7 +54,7 @@ const insertSettings: ClickHouseSettings = {
  * Answers by which ClickHouse says "not now": out of memory, space, connections or time, too many parts, read-only.
  * See src/Common/ErrorCodes.cpp of ClickHouse.
  */
-const passingCodes = new Set(['159', '164', '202', '203', '209', '210', '236', '241', '242', '243', '252', '319', '394', '425', '439', '473', '519', '745', '999']);
+const passingCodes = new Set(['159', '164', '202', '203', '209', '210', '236', '241', '242', '243', '252', '319', '394', '425', '439', '473', '519', '745', '774', '999']);
 
 export function createClickHouse(connection: ClickHouseConnection): ClickHouse {
   const { url, username, password, database, timeoutMs } = connection;

@@ -1,6 +1,7 @@
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 import { Exception } from './exception.ts';
+import { readFrames, writeFrames } from './frames.ts';
 
 const gzip = promisify(zlib.gzip);
 const deflate = promisify(zlib.deflate);
@@ -11,12 +12,11 @@ const unbrotli = promisify<zlib.InputType, zlib.BrotliOptions, Buffer>(zlib.brot
 
 /**
  * A request body as the client meant it: without its content encoding and, with `decompress=1`, out of ClickHouse's
- * block framing. Throws `Exception` 89 for an encoding that isn't known here, 271 for bytes that aren't in it.
+ * block framing. Throws `Exception` 779 for an encoding that isn't known here, 271 for bytes that aren't in it.
  */
 export async function decodeBody(body: Buffer, encoding: string | undefined, framed: boolean, maxBytes: number): Promise<Buffer> {
   const plain = await decodeHttp(body, encoding?.trim().toLowerCase(), maxBytes);
-  if (framed) throw new Exception(48, 'NOT_IMPLEMENTED', 'decompress=1 is not known here yet.');
-  return plain;
+  return framed ? await readFrames(plain, maxBytes) : plain;
 }
 
 async function decodeHttp(body: Buffer, encoding: string | undefined, maxBytes: number): Promise<Buffer> {
@@ -49,7 +49,7 @@ export async function encodeBody(
   accept: string | undefined,
   framed: boolean,
 ): Promise<{ bytes: Uint8Array; encoding: string | undefined }> {
-  if (framed) throw new Exception(48, 'NOT_IMPLEMENTED', 'compress=1 is not known here yet.');
+  if (framed) return { bytes: await writeFrames(body), encoding: undefined };
   for (const item of (accept ?? '').split(',')) {
     const name = item.split(';', 1)[0]?.trim().toLowerCase();
     if (name === 'gzip') return { bytes: await gzip(body, { level: 1 }), encoding: name };

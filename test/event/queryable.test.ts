@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { makeQueryable } from '../../src/event/queryable.ts';
+
+test('what a JSON column can hold goes in as it is', () => {
+  for (const text of [
+    '{}', '{"a":1}', '{ "a" : [ 1, "x", null, {"b":1} ] }', '{"a":18446744073709551615,"b":-9223372036854775808}', '{"a":1.5e308,"b":1e-400,"c":-0}',
+    '{"a":{"b":{"c":[[1],[2]]}},"b":{"a":1}}', '{"":1}', '{"a":"1e400 12345678901234567890123"}', '{"x":[{"b":1},{"b":2}]}', '{"s":"\\ud83d\\ude00"}',
+  ]) assert.deepEqual(makeQueryable(text), { text, unfit: [] }, text);
+});
+
+test('members that it can not hold are left out and named', () => {
+  const cases: [string, string, string[]][] = [
+    ['{"a":12345678901234567890123,"b":1}', '{"b":1}', ['/a']],
+    ['{"a":18446744073709551616,"b":-9223372036854775809}', '{}', ['/a', '/b']],
+    ['{"a":1e400,"b":{"c":-1E+999,"d":2}}', '{"b":{"d":2}}', ['/a', '/b/c']],
+    ['{"a":[1,12345678901234567890123],"b":[2]}', '{"b":[2]}', ['/a']],
+    ['{"a":[{"x":[{"n":99999999999999999999}]}]}', '{}', ['/a']],
+    ['{"a":{"b":1},"a.b":2}', '{"a":{"b":1}}', ['/a.b']],
+    ['{"a.b":2,"a":{"b":1,"c":3}}', '{"a.b":2,"a":{"c":3}}', ['/a/b']],
+    ['{"a":[{"b":{"c":1},"b.c":2}]}', '{}', ['/a']],
+    ['{"a/b":1e999,"~":1e999}', '{}', ['/a~1b', '/~0']],
+    ['{"a":"\\ud800","b":"\\ud83d\\ude00"}', '{"b":"\\ud83d\\ude00"}', ['/a']],
+    [`${'{"a":'.repeat(600)}1${'}'.repeat(600)}`, '{}', ['']],
+  ];
+  for (const [text, expected, unfit] of cases) assert.deepEqual(makeQueryable(text), { text: expected, unfit }, text.slice(0, 80));
+});
+
+test('a name given twice keeps its last value, at every level, and is no violation', () => {
+  assert.deepEqual(makeQueryable('{"a":1,"b":2,"a":3}'), { text: '{"a":3,"b":2}', unfit: [] });
+  assert.deepEqual(makeQueryable('{"a":{"b":1},"a":{"c":2}}'), { text: '{"a":{"c":2}}', unfit: [] });
+  assert.deepEqual(makeQueryable('{"a":[{"b":1,"b":2},[{"c":1,"\\u0063":2}]]}'), { text: '{"a":[{"b":2},[{"c":2}]]}', unfit: [] });
+});
