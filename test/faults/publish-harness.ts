@@ -161,7 +161,7 @@ export async function startFaultyProxy(brokers: string): Promise<FaultyProxy> {
         lost++;
         client.destroy();
         return;
-      } else setErrors(frame, errorCodes);
+      } else if (errorCodes.size > 0) setErrors(frame, errorCodes);
       client.write(frame);
     });
   });
