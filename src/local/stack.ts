@@ -22,7 +22,10 @@ export interface LocalStackOptions {
   host?: string;
   /** Which parts to start, and on which port. A part left out is not started. */
   kafka?: { port: number };
-  /** `kafkaBrokers` (host:port, joined by commas) is needed if `kafka` is left out. */
+  /**
+   * `kafkaBrokers` (host:port, joined by commas, without TLS or SASL) is needed if `kafka` is left out. Make the topic `kafkasql-journal`
+   * (1 partition, retention.ms=-1) there first: the registry makes it with that Kafka's default retention, after which schemas are lost.
+   */
   registry?: { port: number; kafkaBrokers?: string };
   clickhouse?: { port: number };
   /** A java command or a Java home; `java` on PATH unless given. */

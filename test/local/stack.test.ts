@@ -114,7 +114,8 @@ test('the registry killed with -9 comes back with its schemas, under the same id
   await killPart('registry');
   const registry = registryOf(stack);
   assert.equal((await registry.register({ type: SchemaType.AVRO, schema })).id, schemaId);
-  assert.deepEqual(await registry.decode(await registry.encode(schemaId, { id: 'x' })), { id: 'x' });
+  const decoded = await registry.decode(await registry.encode(schemaId, { id: 'x' })) as { id: string };
+  assert.equal(decoded.id, 'x');
 });
 
 test('the folder is locked while it is used', async () => {
