@@ -2,6 +2,10 @@ import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 import { Exception } from './exception.ts';
 import { readFrames, writeFrames } from './frames.ts';
+import { unpackLz4Frames } from './lz4.ts';
+
+/** Node has zstd from 22.15 and 23.8 on. */
+const zstd = zlib as { zstdDecompressSync?: (bytes: Buffer, options: { maxOutputLength: number }) => Buffer };
 
 const gzip = promisify(zlib.gzip);
 const deflate = promisify(zlib.deflate);
@@ -34,13 +38,21 @@ async function decodeHttp(body: Buffer, encoding: string | undefined, maxBytes: 
         return await inflate(body, options);
       case 'br':
         return await unbrotli(body, options);
+      case 'lz4':
+        return unpackLz4Frames(body, maxBytes);
+      case 'zstd': {
+        const unzstd = zstd.zstdDecompressSync;
+        if (unzstd !== undefined) return unzstd(body, options);
+        break;
+      }
       default:
         break;
     }
   } catch (error) {
+    if (error instanceof Exception) throw error;
     throw new Exception(271, 'CANNOT_DECOMPRESS', `Cannot decompress the request body as ${encoding}: ${String(error)}.`);
   }
-  throw new Exception(779, 'UNSUPPORTED_MEDIA_TYPE', `Content encoding ${encoding} is not known here; send gzip, deflate, br or none.`);
+  throw new Exception(779, 'UNSUPPORTED_MEDIA_TYPE', `Content encoding ${encoding} is not known here; send gzip, deflate, br, lz4 or none.`);
 }
 
 /** The response as the client asked for it: framed for `compress=1`, else in the first known of its encodings. */

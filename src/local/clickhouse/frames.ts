@@ -1,6 +1,7 @@
 import { setImmediate as breathe } from 'node:timers/promises';
 import { cityHash128 } from './cityhash.ts';
 import { Exception } from './exception.ts';
+import { unpackBlock } from './lz4.ts';
 
 /*
  * ClickHouse's compressed frames, one after the other:
@@ -42,7 +43,7 @@ export async function readFrames(bytes: Buffer, maxBytes: number): Promise<Buffe
       throw new Exception(40, 'CHECKSUM_DOESNT_MATCH', 'Checksum of a compressed frame does not match: corrupted data.');
     }
     const data = frame.subarray(headerBytes);
-    if (method === lz4) parts.push(unpackLz4(data, size));
+    if (method === lz4) parts.push(unpackSized(data, size));
     else if (method === none) parts.push(data);
     else throw new Exception(89, 'UNKNOWN_COMPRESSION_METHOD', `Compression method 0x${method.toString(16)} is not known here; use LZ4.`);
     at = start + length;
@@ -68,6 +69,12 @@ export async function writeFrames(data: Uint8Array): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
+function unpackSized(data: Buffer, size: number): Buffer {
+  const out = Buffer.alloc(size);
+  if (unpackBlock(data, out, 0) !== size) throw broken('Wrong length');
+  return out;
+}
+
 /** One sequence without a match: token, length in steps of 255, the bytes. */
 function literals(data: Uint8Array): Uint8Array {
   if (data.length < 15) return Uint8Array.of(data.length << 4, ...data);
@@ -79,44 +86,4 @@ function literals(data: Uint8Array): Uint8Array {
   block[1 + steps] = rest % 255;
   block.set(data, steps + 2);
   return block;
-}
-
-/** An LZ4 block of `size` bytes when unpacked. Throws `Exception` 271 for one that isn't. */
-export function unpackLz4(block: Uint8Array, size: number): Buffer {
-  const out = Buffer.alloc(size);
-  let from = 0;
-  let to = 0;
-  const byte = (): number => {
-    const value = block[from++];
-    if (value === undefined) throw broken('Cut LZ4 block');
-    return value;
-  };
-  const lengthFrom = (nibble: number): number => {
-    let length = nibble;
-    if (nibble === 15) {
-      let step: number;
-      do {
-        step = byte();
-        length += step;
-      } while (step === 255);
-    }
-    return length;
-  };
-  while (from < block.length) {
-    const token = byte();
-    const literal = lengthFrom(token >> 4);
-    if (from + literal > block.length || to + literal > size) throw broken('Wrong literal');
-    out.set(block.subarray(from, from + literal), to);
-    from += literal;
-    to += literal;
-    if (from === block.length) break;
-    const back = byte() + byte() * 256;
-    const match = lengthFrom(token & 15) + 4;
-    if (back === 0 || back > to || to + match > size) throw broken('Wrong match');
-    if (back >= match) out.copyWithin(to, to - back, to - back + match);
-    else for (let i = 0; i < match; i += 1) out[to + i] = out[to + i - back] ?? 0;
-    to += match;
-  }
-  if (to !== size) throw broken('Wrong length');
-  return out;
 }

@@ -95,3 +95,15 @@ export function authenticate(url: URL, headers: IncomingHttpHeaders): void {
     `${user}: Authentication failed: password is incorrect, or there is no user with such name.`,
   );
 }
+
+/** A request with what a form body adds: the statement and query parameters. Tables as files (external data) are refused. */
+export function withFields(request: QueryRequest, fields: Map<string, string>): QueryRequest {
+  const params = { ...request.params };
+  let query = request.query;
+  for (const [name, value] of fields) {
+    if (name === 'query') query += value;
+    else if (name.startsWith('param_')) params[name.slice('param_'.length)] = value;
+    else throw new Exception(48, 'NOT_IMPLEMENTED', `External data (the form field ${name}) is not known here.`);
+  }
+  return { ...request, query, params };
+}

@@ -7,8 +7,10 @@ import { readBody } from './body.ts';
 import { decodeBody, encodeBody } from './compression.ts';
 import { contentType } from './formats.ts';
 import { exceptionBody, httpStatus, toException } from './exception.ts';
-import { authenticate, parseRequest } from './request.ts';
+import { authenticate, parseRequest, withFields } from './request.ts';
+import { readFields } from './multipart.ts';
 import type { Outcome, Runner } from './run.ts';
+import { summary } from './summary.ts';
 
 export interface ServerDeps {
   runner: Runner;
@@ -68,13 +70,17 @@ export function createHttpServer(deps: ServerDeps): Server {
       let outcome: Outcome;
       try {
         const bytes = await decodeBody(body.bytes, req.headers['content-encoding'], request.decompress, deps.maxBodyBytes);
-        outcome = await deps.runner.run(request, bytes, queryId, gone.signal);
+        const fields = readFields(req.headers['content-type'], bytes);
+        outcome =
+          fields === undefined
+            ? await deps.runner.run(request, bytes, queryId, gone.signal)
+            : await deps.runner.run(withFields(request, fields), Buffer.alloc(0), queryId, gone.signal);
       } finally {
         body.release();
       }
       if (gone.signal.aborted) return;
       res.setHeader('X-ClickHouse-Format', outcome.format);
-      res.setHeader('X-ClickHouse-Summary', summary(outcome));
+      res.setHeader('X-ClickHouse-Summary', summary(outcome, outcome.format));
       res.setHeader('Content-Type', contentType(outcome.format));
       const { bytes, encoding } = await encodeBody(outcome.bytes, request.acceptEncoding, request.compress);
       if (encoding !== undefined) res.setHeader('Content-Encoding', encoding);
@@ -98,18 +104,4 @@ export function createHttpServer(deps: ServerDeps): Server {
 function text(res: ServerResponse, status: number, body: string): void {
   res.writeHead(status, { 'Content-Type': 'text/plain; charset=UTF-8', 'Content-Length': Buffer.byteLength(body) });
   res.end(body);
-}
-
-/** The header that clients read counts from: every value is a decimal string. */
-function summary(outcome: Outcome): string {
-  return JSON.stringify({
-    read_rows: String(outcome.rowsRead),
-    read_bytes: String(outcome.bytesRead),
-    written_rows: String(outcome.rowsWritten),
-    written_bytes: String(outcome.bytesWritten),
-    total_rows_to_read: '0',
-    result_rows: String(outcome.rowsWritten),
-    result_bytes: String(outcome.rowsWritten > 0 ? outcome.bytesWritten : outcome.bytes.length),
-    elapsed_ns: String(Math.round(outcome.elapsedSeconds * 1e9)),
-  });
 }
