@@ -20,6 +20,9 @@ export interface Registry {
   writerSchema(id: number): Promise<WriterSchema>;
 }
 
+/** Not authorised, incompatible, not a schema. (The client answers 400 where it could not connect.) */
+const refusals = new Set([401, 403, 409, 422]);
+
 /** A Confluent schema registry (Apicurio's, Redpanda's or Confluent's own), through its client. */
 export function createRegistry({ url, auth, timeoutMs }: RegistryOptions): Registry {
   const client = new SchemaRegistry({ host: url, ...(auth && { auth }), retry: { retries: 0 }, clientId: 'millrace' });
@@ -45,9 +48,8 @@ export function createRegistry({ url, auth, timeoutMs }: RegistryOptions): Regis
         const { id } = await within(client.register({ type: SchemaType.AVRO, schema: schemaText }, { subject, compatibility: COMPATIBILITY.BACKWARD }));
         return id;
       } catch (error) {
-        const status = statusOf(error);
-        const differs = asError(error).name === 'ConfluentSchemaRegistryCompatibilityError';
-        if (!differs && (status === null || status >= 500)) throw unavailable(error);
+        const refused = asError(error).name === 'ConfluentSchemaRegistryCompatibilityError' || refusals.has(statusOf(error) ?? 0);
+        if (!refused) throw unavailable(error);
         throw new MillraceError('registry_refused', `the schema registry refused the schema of ${subject}: ${asError(error).message}`, {
           cause: error,
           hint: 'Schemas may only change so that the newer one reads what the older one wrote.',

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { createClickHouse } from '../../src/sink/clickhouse.ts';
+import { migrate, readMigrations, repeatable, splitStatements } from '../../src/sink/migrate.ts';
+import { packageRoot } from '../helpers/local.ts';
+import { sharedStack, testLog } from '../helpers/shared-stack.ts';
+
+test('statements are split at semicolons that end a line; comment lines go', () => {
+  assert.deepEqual(splitStatements("-- a; b\nSELECT ';'\n  FROM x;\n\nSELECT 2;\n"), ["SELECT ';'\n  FROM x", 'SELECT 2']);
+});
+
+test('every statement of the released files can be repeated', () => {
+  for (const { name, statements } of readMigrations(join(packageRoot, 'schemas', 'clickhouse'))) {
+    assert.ok(statements.length > 0);
+    for (const statement of statements) assert.match(repeatable(statement), /^(CREATE (TABLE|MATERIALIZED VIEW|VIEW) IF NOT EXISTS |ALTER TABLE \w+ (ADD|MODIFY) )/, name);
+  }
+});
+
+test('files must be numbered without a gap', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-migrations-'));
+  try {
+    writeFileSync(join(folder, '0002_x.sql'), 'SELECT 1;');
+    assert.throws(() => readMigrations(folder), { code: 'migration_changed' });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('migrations apply once, heal after a crash in the middle, run at once from two sinks, and refuse an edited file', async () => {
+  const connection = { url: sharedStack().clickhouseUrl, database: `migrate_${randomUUID().slice(0, 8)}`, timeoutMs: 20_000 };
+  const migrations = readMigrations(join(packageRoot, 'schemas', 'clickhouse'));
+  const clickhouse = createClickHouse({ ...connection, database: 'default' });
+  try {
+    // As if a first start had died after its first statement.
+    await clickhouse.command(`CREATE DATABASE ${connection.database}`);
+    await clickhouse.command((migrations[0]?.statements[0] ?? '').replace('CREATE TABLE events', `CREATE TABLE ${connection.database}.events`));
+    await Promise.all([migrate(connection, migrations, testLog()), migrate(connection, migrations, testLog())]);
+    await migrate(connection, migrations, testLog());
+    const tables = await clickhouse.rows('SELECT name FROM system.tables WHERE database = {database: String} AND name NOT LIKE \'.inner%\' ORDER BY name', { database: connection.database });
+    assert.deepEqual(tables.flat(), ['dead_letters', 'event_ids', 'event_ids_of_events', 'events', 'migrations', 'outcomes', 'stored_offsets', 'stored_offsets_of_events', 'stored_offsets_of_outcomes']);
+    const edited = migrations.map(migration => ({ ...migration, hash: 'edited' }));
+    await assert.rejects(migrate(connection, edited, testLog()), { code: 'migration_changed' });
+  } finally {
+    await clickhouse.command(`DROP DATABASE IF EXISTS ${connection.database}`);
+    await clickhouse.close();
+  }
+});

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createPartitions } from '../../src/sink/partitions.ts';
+import type { IncomingBatch, StoreRequest } from '../../src/sink/partitions.ts';
+import { encodePlan, planOf } from '../../src/sink/plan.ts';
+import { testLog } from '../helpers/shared-stack.ts';
+
+/* The state table of src/sink/partitions.ts, row by row, on plain records; real Kafka and ClickHouse are in test/flow and test/faults. */
+
+interface Plain {
+  offset: bigint;
+  value: Buffer;
+}
+const records = (from: number, to: number): Plain[] => Array.from({ length: to - from + 1 }, (_, index) => ({ offset: BigInt(from + index), value: Buffer.from(`v${from + index}`) }));
+
+interface Scene {
+  journal: string[];
+  committed: { offset: bigint | null; metadata: string };
+  highest: bigint | null;
+  fail: (request: StoreRequest<Plain>) => void;
+}
+
+function scene(committed: Scene['committed'] = { offset: null, metadata: '' }, highest: bigint | null = null): Scene & { handle: (batch: Plain[], session?: AbortController, endOffset?: bigint) => Promise<bigint> } {
+  const state: Scene = { journal: [], committed, highest, fail: () => undefined };
+  const partitions = createPartitions<Plain>({
+    maxRows: 3,
+    maxBytes: 1_000,
+    retryDelaysMs: [1],
+    log: testLog(),
+    highestStored: async () => state.highest,
+    store: async request => {
+      state.journal.push(`store ${request.records[0]?.offset}-${request.records.at(-1)?.offset}${request.replay ? ' replay' : ''} under ${request.token}`);
+      state.fail(request);
+    },
+  });
+  const firstSession = new AbortController();
+  return Object.assign(state, {
+    handle: (batch: Plain[], session = firstSession, endOffset?: bigint) => {
+      const incoming: IncomingBatch<Plain> = {
+        topic: 't', partition: 0, records: batch, endOffset: endOffset ?? (batch.at(-1)?.offset ?? 0n) + 1n, session: session,
+        committed: async () => state.committed,
+        commit: async (offset, metadata) => {
+          session.signal.throwIfAborted();
+          state.journal.push(metadata === '' ? `commit ${offset}` : `commit ${offset} with plan`);
+          state.committed = { offset, metadata };
+        },
+      };
+      return partitions(incoming);
+    },
+  });
+}
+
+const token = (batch: Plain[]): string => {
+  const plan = planOf(batch);
+  return `t/0/${plan.first}-${plan.last}/${plan.hash}`;
+};
+
+test('Idle: the plan is committed before the insert, done and the next plan in one commit', async () => {
+  const run = scene();
+  assert.equal(await run.handle(records(0, 4)), 5n);
+  assert.deepEqual(run.journal, [
+    'commit 0 with plan', `store 0-2 under ${token(records(0, 2))}`,
+    'commit 3 with plan', `store 3-4 under ${token(records(3, 4))}`,
+    'commit 5',
+  ]);
+});
+
+test('control records at the end of a batch are passed with it', async () => {
+  const run = scene();
+  assert.equal(await run.handle(records(0, 1), undefined, 9n), 9n);
+  assert.equal(run.journal.at(-1), 'commit 9');
+});
+
+test('Replay: same boundaries and token, then on with what is new', async () => {
+  const run = scene({ offset: 10n, metadata: encodePlan(planOf(records(10, 11))) }, 9n);
+  await run.handle(records(10, 14));
+  assert.deepEqual(run.journal, [
+    `store 10-11 replay under ${token(records(10, 11))}`,
+    'commit 12 with plan', `store 12-14 under ${token(records(12, 14))}`,
+    'commit 15',
+  ]);
+});
+
+test('Replay of a plan that is the whole batch: only done is left to say', async () => {
+  const run = scene({ offset: 10n, metadata: encodePlan(planOf(records(10, 12))) }, 9n);
+  await run.handle(records(10, 12));
+  assert.deepEqual(run.journal, [`store 10-12 replay under ${token(records(10, 12))}`, 'commit 13']);
+});
+
+test('Replay, and the fetch brought less than the plan: nothing is passed, it is fetched again', async () => {
+  const run = scene({ offset: 10n, metadata: encodePlan(planOf(records(10, 12))) }, 9n);
+  assert.equal(await run.handle(records(10, 11)), 10n);
+  assert.deepEqual(run.journal, []);
+  await run.handle(records(10, 12));
+  assert.deepEqual(run.journal, [`store 10-12 replay under ${token(records(10, 12))}`, 'commit 13']);
+});
+
+test('Replay, and the records have changed: a new plan, stored as a replay, as is all up to the old plan’s end', async () => {
+  const run = scene({ offset: 10n, metadata: encodePlan(planOf(records(10, 14))) }, 9n);
+  const compacted = records(10, 20).filter(({ offset }) => offset !== 11n);
+  await run.handle(compacted);
+  assert.deepEqual(run.journal.filter(line => line.startsWith('store')).map(line => line.split(' under')[0]), ['store 10-13 replay', 'store 14-16 replay', 'store 17-19', 'store 20-20']);
+  assert.equal(run.journal[0], 'commit 10 with plan');
+});
+
+test('Replay that is still short after three fetches gives way to a new plan', async () => {
+  const run = scene({ offset: 10n, metadata: encodePlan(planOf(records(10, 12))) }, null);
+  for (let fetch = 0; fetch < 3; fetch++) assert.equal(await run.handle(records(10, 11)), 10n);
+  assert.equal(await run.handle(records(10, 11)), 12n);
+  assert.deepEqual(run.journal.map(line => line.split(' under')[0]), ['commit 10 with plan', 'store 10-11 replay', 'commit 12']);
+});
+
+test('a group that was set back: replays until it is past what is stored', async () => {
+  const run = scene({ offset: 0n, metadata: '' }, 4n);
+  await run.handle(records(0, 8));
+  assert.deepEqual(run.journal.filter(line => line.startsWith('store')).map(line => line.split(' under')[0]), ['store 0-2 replay', 'store 3-5 replay', 'store 6-8']);
+});
+
+test('a store that fails is tried again as a replay, under the same token', async () => {
+  const run = scene();
+  let failures = 2;
+  run.fail = () => {
+    if (failures-- > 0) throw new Error('down');
+  };
+  await run.handle(records(0, 1));
+  const mine = token(records(0, 1));
+  assert.deepEqual(run.journal, ['commit 0 with plan', `store 0-1 under ${mine}`, `store 0-1 replay under ${mine}`, `store 0-1 replay under ${mine}`, 'commit 2']);
+});
+
+test('a session that ends stops everything: no store, no commit; the next session replays the plan', async () => {
+  const run = scene();
+  const session = new AbortController();
+  run.fail = () => {
+    session.abort(new Error('lost'));
+    throw new Error('down');
+  };
+  await assert.rejects(run.handle(records(0, 1), session), /down/);
+  assert.deepEqual(run.journal.map(line => line.split(' under')[0]), ['commit 0 with plan', 'store 0-1']);
+  run.fail = () => undefined;
+  await run.handle(records(0, 2), new AbortController());
+  assert.deepEqual(run.journal.slice(2).map(line => line.split(' under')[0]), ['store 0-1 replay', 'commit 2 with plan', 'store 2-2', 'commit 3']);
+});

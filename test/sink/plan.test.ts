@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { cutBatch, decodePlan, encodePlan, planOf, planToken, remainderToken } from '../../src/sink/plan.ts';
+
+const record = (offset: number, value: string | null = `v${offset}`): { offset: bigint; value: Buffer | null } => ({ offset: BigInt(offset), value: value === null ? null : Buffer.from(value) });
+
+test('a plan survives the way through commit metadata', () => {
+  const plan = planOf([record(5), record(7), record(9)]);
+  assert.deepEqual([plan.first, plan.last, plan.count], [5n, 9n, 3]);
+  const metadata = encodePlan(plan);
+  assert.ok(metadata.length < 200);
+  assert.deepEqual(decodePlan(5n, metadata), plan);
+});
+
+test('metadata that is no plan of ours is none', () => {
+  for (const metadata of ['', 'x', '{}', '{"plan":2,"last":"9","count":1,"hash":"x"}', '{"plan":1,"last":9,"count":1,"hash":"x"}', '{"plan":1,"last":"-9","count":1,"hash":"x"}', '{broken']) {
+    assert.equal(decodePlan(5n, metadata), null, metadata);
+  }
+  assert.equal(decodePlan(null, encodePlan(planOf([record(1)]))), null);
+});
+
+test('the hash tells any other records apart', () => {
+  const hashes = [
+    [record(1), record(2)],
+    [record(1), record(3)],
+    [record(1), record(2, 'other')],
+    [record(1), record(2, null)],
+    [record(1), record(2, '')],
+    [record(1, 'v1v'), record(2, '2')],
+    [record(1)],
+  ].map(records => planOf(records).hash);
+  assert.equal(new Set(hashes).size, hashes.length);
+});
+
+test('batches are cut by rows and bytes and never empty', () => {
+  const records = [record(1, 'aaaa'), record(2, 'bbbb'), record(3, 'cccc'), record(4, null)];
+  const offsets = (maxRows: number, maxBytes: number): number[] => cutBatch(records, maxRows, maxBytes).map(({ offset }) => Number(offset));
+  assert.deepEqual(offsets(2, 100), [1, 2]);
+  assert.deepEqual(offsets(10, 8), [1, 2]);
+  assert.deepEqual(offsets(10, 1), [1]);
+  assert.deepEqual(offsets(10, 100), [1, 2, 3, 4]);
+  assert.deepEqual(cutBatch([], 10, 100), []);
+});
+
+test('tokens name the batch, and a remainder its ids', () => {
+  const plan = planOf([record(5), record(9)]);
+  assert.equal(planToken('events', 3, plan), `events/3/5-9/${plan.hash}`);
+  assert.notEqual(remainderToken('t', ['a', 'b']), remainderToken('t', ['a']));
+});
