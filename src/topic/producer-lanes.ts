@@ -3,15 +3,8 @@ import { partitionOfKey } from './partition.ts';
 import type { Cluster } from './producer-cluster.ts';
 import { kafkaFault } from './producer-errors.ts';
 import type { Peer } from './producer-peer.ts';
-import { batchHeadBytes, encodeProduce, parseProduce, produceApi, type ProducedPartition, type WireRecord } from './producer-wire.ts';
-
-/** A record on its way. */
-export interface Entry {
-  record: WireRecord & { topic: string; partition?: number };
-  bodyBytes: number;
-  /** Milliseconds since the epoch; from then on it is not tried again. */
-  deadlineMs: number;
-}
+import { append, dropOld, emptyQueue, hasWork, take, type Entry, type Queue } from './producer-queue.ts';
+import { encodeProduce, parseProduce, produceApi, type ProducedPartition } from './producer-wire.ts';
 
 export interface LanesOptions<E extends Entry> {
   cluster: Cluster;
@@ -36,13 +29,9 @@ interface Topic<E extends Entry> {
   next: number;
 }
 
-interface Partition<E extends Entry> {
+interface Partition<E extends Entry> extends Queue<E> {
   topic: Topic<E>;
   index: number;
-  queue: E[];
-  queuedBytes: number;
-  /** Batches that came back: sent as they are, before the queue. */
-  parcels: E[][];
   lane: Lane<E> | null;
   /** No retry before this moment. */
   notBeforeMs: number;
@@ -83,8 +72,6 @@ export interface Lanes<E extends Entry> {
 
 /** No more partitions join a request beyond this size. */
 const maxRequestBytes = 2 * 1024 * 1024;
-/** A record's length prefix and offset delta, at most. */
-const recordPrefixBytes = 10;
 const retryMinMs = 50;
 const retryMaxMs = 1000;
 
@@ -125,12 +112,10 @@ export function createLanes<E extends Entry>(options: LanesOptions<E>): Lanes<E>
     // Fewer partitions than before: the topic was made anew.
     const homeless = topic.partitions.splice(count).flatMap((gone) => {
       gone.lane?.dirty.delete(gone);
-      return [...gone.parcels.flat(), ...gone.queue];
+      return dropOld(gone, Infinity);
     });
     for (let index = 0; index < count; index++) {
-      const partition = (topic.partitions[index] ??= {
-        topic, index, queue: [], queuedBytes: 0, parcels: [], lane: null, notBeforeMs: 0, attempts: 0,
-      });
+      const partition = (topic.partitions[index] ??= { ...emptyQueue<E>(), topic, index, lane: null, notBeforeMs: 0, attempts: 0 });
       const lane = laneOf(cluster.leader(topic.name, index));
       if (lane === partition.lane) continue;
       partition.lane?.dirty.delete(partition);
@@ -164,8 +149,7 @@ export function createLanes<E extends Entry>(options: LanesOptions<E>): Lanes<E>
     const index = record.partition ?? (record.key === null ? topic.next++ % count : partitionOfKey(record.key, count));
     const partition = topic.partitions[index];
     if (partition === undefined) return options.onRefused([entry], `topic ${topic.name} has no partition ${index}`);
-    partition.queue.push(entry);
-    partition.queuedBytes += entry.bodyBytes;
+    append(partition, entry);
     wake(partition);
   }
 
@@ -215,7 +199,7 @@ export function createLanes<E extends Entry>(options: LanesOptions<E>): Lanes<E>
     for (const partition of lane.dirty) {
       if (partition.notBeforeMs > send.sentMs) continue;
       if (bytes >= maxRequestBytes) break;
-      const entries = partition.parcels.shift() ?? take(partition);
+      const entries = take(partition, maxBatchBytes);
       if (!hasWork(partition)) lane.dirty.delete(partition);
       for (const entry of entries) {
         bytes += entry.bodyBytes;
@@ -224,26 +208,6 @@ export function createLanes<E extends Entry>(options: LanesOptions<E>): Lanes<E>
       send.batches.push({ partition, entries });
     }
     return send.batches.length === 0 ? null : send;
-  }
-
-  /** The front of the queue, up to the size of a batch, one record at least. */
-  function take(partition: Partition<E>): E[] {
-    const { queue } = partition;
-    let bytes = batchHeadBytes;
-    let count = 0;
-    for (const entry of queue) {
-      bytes += entry.bodyBytes + recordPrefixBytes;
-      if (count > 0 && bytes > maxBatchBytes) break;
-      count++;
-    }
-    if (count === queue.length) {
-      partition.queue = [];
-      partition.queuedBytes = 0;
-      return queue;
-    }
-    const taken = queue.splice(0, count);
-    partition.queuedBytes -= sumBytes(taken);
-    return taken;
   }
 
   function transmit(lane: Lane<E>, send: Send<E>): void {
@@ -324,16 +288,15 @@ export function createLanes<E extends Entry>(options: LanesOptions<E>): Lanes<E>
       if (lane.dirty.size > 0) schedule(lane);
     }
     const old: E[] = [];
-    const keep = (entry: E): boolean => entry.deadlineMs > now || old.push(entry) === 0;
     for (const topic of topics.values()) {
       if (topic.waiting.length > 0) cluster.refresh();
-      topic.waiting = topic.waiting.filter(keep);
+      const young = topic.waiting.filter((entry) => entry.deadlineMs > now);
+      if (young.length < topic.waiting.length) old.push(...topic.waiting.filter((entry) => entry.deadlineMs <= now));
+      topic.waiting = young;
       for (const partition of topic.partitions) {
         if (!hasWork(partition)) continue;
         if (partition.lane === null) cluster.refresh();
-        partition.queue = partition.queue.filter(keep);
-        partition.queuedBytes = sumBytes(partition.queue);
-        partition.parcels = partition.parcels.map((parcel) => parcel.filter(keep)).filter((parcel) => parcel.length > 0);
+        old.push(...dropOld(partition, now));
         if (!hasWork(partition)) partition.lane?.dirty.delete(partition);
       }
     }
@@ -351,12 +314,4 @@ export function createLanes<E extends Entry>(options: LanesOptions<E>): Lanes<E>
       if (lane !== undefined) pump(lane);
     },
   };
-}
-
-function hasWork(partition: Partition<Entry>): boolean {
-  return partition.queue.length > 0 || partition.parcels.length > 0;
-}
-
-function sumBytes(entries: readonly Entry[]): number {
-  return entries.reduce((sum, entry) => sum + entry.bodyBytes, 0);
 }

@@ -2,7 +2,8 @@ import { MillraceError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
 import type { KafkaConnection } from './connection.ts';
 import { createCluster } from './producer-cluster.ts';
-import { createLanes, type Entry } from './producer-lanes.ts';
+import { createLanes } from './producer-lanes.ts';
+import type { Entry } from './producer-queue.ts';
 import { recordBodyBytes } from './producer-wire.ts';
 
 export interface OutgoingRecord {
