@@ -72,8 +72,8 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
     const specs = await planParts(options, folder);
     const start = async (name: string): Promise<void> => {
       const spec = specs.get(name);
-      if (spec === undefined) return;
-      signal?.throwIfAborted();
+      // Another part may have failed in between; what starts after close() would never be stopped.
+      if (spec === undefined || closing !== undefined) return;
       onProgress(`starting ${name}`);
       const child = createSupervised(spec, {
         log, onSpawn: folder.addChild, onExit: folder.removeChild, onFatal: options.onFatal,
