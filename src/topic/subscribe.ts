@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Consumer, EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs';
+import type { EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs';
 import { MillraceError, asError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
 import { createKafka } from './connection.ts';
@@ -106,7 +106,7 @@ interface LiveSession extends Session {
 
 /**
  * Joins a consumer group and hands over batches, one at a time for each partition.
- * Resolves when the consumer runs (it joins in the background). Throws `kafka_unavailable`.
+ * Resolves when Kafka answers; it joins in the background. Throws `kafka_unavailable`.
  */
 export async function subscribe(options: SubscribeOptions): Promise<Subscription> {
   const { connection, groupId, topic, handler, log } = options;
@@ -126,6 +126,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   const admin = kafka.admin({ retry: { retries: 2 } });
   let session: LiveSession | null = null;
   let closing = false;
+  let joining: Promise<void> = Promise.resolve();
 
   const end = (ended: LiveSession, cause: Error): void => {
     if (ended.cause !== null) return;
@@ -229,7 +230,9 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   try {
     await Promise.all([admin.connect(), consumer.connect()]);
     await consumer.subscribe({ topics: [topic], fromBeginning: true });
-    await consumer.run({ autoCommit: false, eachBatchAutoResolve: false, partitionsConsumedConcurrently: options.partitionsConcurrently, eachBatch });
+    // Not awaited: the first join may have to outwait the session of a member that died. Its faults come as CRASH.
+    joining = consumer.run({ autoCommit: false, eachBatchAutoResolve: false, partitionsConsumedConcurrently: options.partitionsConcurrently, eachBatch });
+    joining.catch((thrown: unknown) => options.onFatal(new MillraceError('kafka_unavailable', `the consumer of ${topic} could not start: ${asError(thrown).message}`, { cause: thrown })));
   } catch (thrown) {
     closing = true;
     await Promise.allSettled([consumer.disconnect(), admin.disconnect()]);
@@ -245,7 +248,10 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
         if (session !== null) end(session, new Error('closing'));
       }, options.closeGraceMs);
       try {
-        await disconnect(consumer);
+        // A consumer that is stopped in the middle of its first join would join all the same.
+        await Promise.race([joining.catch(() => undefined), sleep(options.closeGraceMs, undefined, { ref: false })]);
+        await consumer.stop();
+        await consumer.disconnect();
         await admin.disconnect();
       } finally {
         clearTimeout(patience);
@@ -258,11 +264,6 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
 function rejoinError(cause: Error | null): Error {
   if (cause !== null && 'type' in cause && cause.type === 'UNKNOWN_MEMBER_ID') return cause;
   return new Rejoin(cause?.message ?? 'no session');
-}
-
-async function disconnect(consumer: Consumer): Promise<void> {
-  await consumer.stop();
-  await consumer.disconnect();
 }
 
 function readRecord(message: KafkaMessage): SubscribedRecord {

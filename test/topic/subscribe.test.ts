@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { test } from 'node:test';
+import { Kafka, logLevel } from 'kafkajs';
+import { provisionTopics } from '../../src/topic/provision.ts';
+import { headerText, subscribe } from '../../src/topic/subscribe.ts';
+import type { BatchHandler, RecordBatch, Subscription } from '../../src/topic/subscribe.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { sharedStack, testLog } from '../helpers/shared-stack.ts';
+
+/* The session rules of src/topic/subscribe.ts, on a real broker. */
+
+const connection = { brokers: [sharedStack().kafkaBrokers], clientId: 'subscribe-test' };
+const kafka = new Kafka({ ...connection, logLevel: logLevel.NOTHING });
+
+async function withTopic(partitions: number, work: (scene: { topic: string; groupId: string; send: (values: string[], partition?: number) => Promise<void>; join: (handler: BatchHandler) => Promise<Subscription>; committed: () => Promise<{ partition: number; offset: string; metadata: string | null }[]> }) => Promise<void>): Promise<void> {
+  const topic = `subscribe-${randomUUID()}`;
+  const groupId = `group-${topic}`;
+  await provisionTopics(connection, [{ topic, partitions, retentionMs: 3_600_000, maxMessageBytes: 1_000_000 }], testLog());
+  const producer = kafka.producer();
+  const admin = kafka.admin();
+  await Promise.all([producer.connect(), admin.connect()]);
+  const joined: Subscription[] = [];
+  try {
+    await work({
+      topic,
+      groupId,
+      async send(values, partition = 0) {
+        await producer.send({ topic, messages: values.map(value => ({ value, partition, headers: { tenant: 'acme' } })) });
+      },
+      async join(handler) {
+        const subscription = await subscribe({
+          connection, groupId, topic, handler, sessionTimeoutMs: 6_000, maxWaitMs: 50, minBytes: 1, maxBytesPerPartition: 1_000_000, partitionsConcurrently: 3, closeGraceMs: 1_000,
+          log: testLog(), onFatal: error => { throw error; },
+        });
+        joined.push(subscription);
+        return subscription;
+      },
+      async committed() {
+        const [found] = await admin.fetchOffsets({ groupId, topics: [topic] });
+        return found?.partitions ?? [];
+      },
+    });
+  } finally {
+    await Promise.all(joined.map(subscription => subscription.close()));
+    await admin.deleteTopics({ topics: [topic] });
+    await Promise.all([producer.disconnect(), admin.disconnect()]);
+  }
+}
+
+const values = (batch: RecordBatch): string[] => batch.records.map(({ value }) => value?.toString() ?? '');
+
+test('records arrive with headers; a commit keeps offset and metadata, and the next session reads both', async () => {
+  await withTopic(1, async ({ send, join, committed }) => {
+    await send(['a', 'b', 'c']);
+    const seen: string[] = [];
+    const first = await join(async batch => {
+      assert.deepEqual(await batch.committed(), { offset: null, metadata: '' });
+      assert.equal(headerText(batch.records[0]?.headers ?? {}, 'tenant'), 'acme');
+      assert.equal(headerText(batch.records[0]?.headers ?? {}, 'none'), null);
+      seen.push(...values(batch));
+      await batch.commit(2n, '{"plan":1}');
+      return batch.endOffset;
+    });
+    await eventually(() => seen, all => all.length === 3);
+    await first.close();
+    assert.deepEqual(await committed(), [{ partition: 0, offset: '2', metadata: '{"plan":1}' }]);
+    const again: unknown[] = [];
+    await join(async batch => {
+      again.push(await batch.committed(), ...values(batch));
+      return batch.endOffset;
+    });
+    await eventually(() => again, all => all.length === 2);
+    assert.deepEqual(again, [{ offset: 2n, metadata: '{"plan":1}' }, 'c']);
+  });
+});
+
+test('what a handler did not finish comes again, after its error as after a smaller answer', async () => {
+  await withTopic(1, async ({ send, join }) => {
+    const seen: string[][] = [];
+    await send(['a', 'b', 'c']);
+    await join(async batch => {
+      seen.push(values(batch));
+      if (seen.length === 1) throw new Error('a bug in the handler');
+      if (seen.length === 2) return (batch.records[0]?.offset ?? 0n) + 1n;
+      return batch.endOffset;
+    });
+    await eventually(() => seen, all => all.length === 3);
+    assert.deepEqual(seen, [['a', 'b', 'c'], ['a', 'b', 'c'], ['b', 'c']]);
+  });
+});
+
+test('a handler that lasts longer than the session timeout keeps its partition', async () => {
+  await withTopic(1, async ({ send, join, committed }) => {
+    await send(['a']);
+    let runs = 0;
+    await join(async batch => {
+      runs++;
+      await new Promise(resolve => setTimeout(resolve, 8_000));
+      await batch.commit(batch.endOffset, 'slow');
+      return batch.endOffset;
+    });
+    await eventually(committed, ([partition]) => partition?.metadata === 'slow', 20_000);
+    assert.equal(runs, 1);
+  });
+});
+
+test('a second member takes over partitions; a batch of the session before cannot commit', async () => {
+  await withTopic(2, async ({ send, join, committed }) => {
+    let refused: unknown = null;
+    let release: () => void = () => undefined;
+    const held = new Promise<void>(resolve => (release = resolve));
+    let entered = false;
+    let aborted = false;
+    await join(async batch => {
+      if (!entered) {
+        entered = true;
+        batch.session.signal.addEventListener('abort', () => (aborted = true));
+        await held;
+        await batch.commit(batch.endOffset, 'zombie').catch((error: unknown) => {
+          refused = error;
+          throw error;
+        });
+      } else await batch.commit(batch.endOffset, 'first member');
+      return batch.endOffset;
+    });
+    await send(['a'], 0);
+    await eventually(() => entered, yes => yes);
+    // Joining asks the first member to give up its session, which its heartbeat learns while the handler is held.
+    const second = await join(async batch => {
+      await batch.commit(batch.endOffset, 'second member');
+      return batch.endOffset;
+    });
+    await eventually(() => aborted, yes => yes);
+    assert.deepEqual(await committed().then(all => all.map(({ metadata }) => metadata)), [null, null]);
+    release();
+    await eventually(() => refused, error => error !== null);
+    assert.equal((refused as { code: string }).code, 'ownership_lost');
+    await send(['b'], 1);
+    await eventually(committed, all => all.every(({ offset }) => offset === '1'), 30_000);
+    assert.ok(second.joined());
+    assert.ok((await committed()).every(({ metadata }) => metadata !== 'zombie'));
+  });
+});
+
+test('one failing partition ends the session of all, and no handler outlives it', async () => {
+  await withTopic(2, async ({ send, join, committed }) => {
+    let running = 0;
+    let overlap = 0;
+    let failed = false;
+    const journal: string[] = [];
+    await join(async batch => {
+      running++;
+      overlap = Math.max(overlap, running);
+      try {
+        if (batch.partition === 0 && !failed) {
+          await eventually(() => running, count => count === 2);
+          failed = true;
+          throw new Error('partition 0 fails');
+        }
+        if (!failed) {
+          await new Promise<void>(resolve => batch.session.signal.addEventListener('abort', () => resolve()));
+          // Long enough for a rejoin, were it not held back until this handler has ended.
+          await new Promise(resolve => setTimeout(resolve, 1_500));
+          journal.push('the handler of partition 1 ended');
+          await batch.commit(batch.endOffset, 'too late');
+        }
+        journal.push(`partition ${batch.partition} again`);
+        await batch.commit(batch.endOffset, 'done');
+        return batch.endOffset;
+      } finally {
+        running--;
+      }
+    });
+    await Promise.all([send(['a'], 0), send(['b'], 1)]);
+    await eventually(committed, all => all.length === 2 && all.every(({ metadata }) => metadata === 'done'), 30_000);
+    assert.equal(journal[0], 'the handler of partition 1 ended');
+    assert.deepEqual(journal.slice(1).sort(), ['partition 0 again', 'partition 1 again']);
+  });
+});
