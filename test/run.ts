@@ -25,7 +25,7 @@ let exitCode = 1;
 try {
   if (files.some(file => readFileSync(join(packageRoot, file), 'utf8').includes('helpers/shared-stack.ts'))) {
     console.log('starting the embedded stack for the tests …');
-    stack = await startTestStack(['kafka', 'registry', 'clickhouse'], { onProgress: line => console.log(line) });
+    stack = await startTestStack(['kafka', 'registry', 'clickhouse'], { makeClassData: true, onProgress: line => console.log(line) });
   }
   const runner = spawn(process.execPath, ['--import', 'tsx', '--test', '--test-concurrency=2', '--test-timeout=240000', '--test-reporter=spec', ...files], {
     cwd: packageRoot,

@@ -20,6 +20,8 @@ export interface ClassData {
 export interface ClassDataOptions {
   jars: Jars;
   java: Java;
+  /** Make what is missing, which takes about half a minute; else only what is there is used. */
+  make: boolean;
   host: string;
   /** Marks the processes as ours on their command line. */
   mark: string;
@@ -34,7 +36,7 @@ const dumpTimeoutMs = 60_000;
 
 /**
  * Archives of the classes that Kafka and the registry load (JEP 350), one set for each build of Java, beside the jars.
- * They are made by one run of both in a scratch folder, which takes about half a minute. They only save time: whatever goes
+ * They are made, on demand, by one run of both in a scratch folder. They only save time: whatever goes
  * wrong is logged and not tried again, and while another process makes them, this one does without.
  * Throws the signal's reason only.
  */
@@ -44,6 +46,7 @@ export async function prepareClassData(options: ClassDataOptions): Promise<Class
   const dir = join(jars.dir, name);
   const made = await readClassData(dir);
   if (made !== undefined) return made;
+  if (!options.make) return { kafka: [], registry: [] };
   const lock = await takeLock(join(jars.dir, `${name}.lock`));
   if ('ownerPid' in lock) return { kafka: [], registry: [] };
   try {

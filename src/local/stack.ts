@@ -32,6 +32,8 @@ export interface LocalStackOptions {
   java?: string;
   /** A Maven command; `mvn` on PATH unless given. */
   maven?: string;
+  /** Spend half a minute, once for each cache folder, so that later starts take half as long: for who starts many stacks. Default false. */
+  makeClassData?: boolean;
   log: Log;
   /** Ends a start that is under way (a download may take minutes): whatever runs is stopped, and the start rejects with the reason. */
   signal?: AbortSignal;
@@ -147,7 +149,7 @@ async function findJvmParts(options: LocalStackOptions, folder: DataFolder, host
   const interruptible = signal === undefined ? {} : { signal };
   const java = await findJava(options.java);
   const jars = await fetchJars({ cacheDir, onProgress, pom: join(packageRoot, 'src', 'local', 'pom.xml'), ...(maven === undefined ? {} : { maven }), ...interruptible });
-  const classData = await prepareClassData({ jars, java, host, mark, log, onProgress, onSpawn: folder.addChild, onExit: folder.removeChild, ...interruptible });
+  const classData = await prepareClassData({ jars, java, make: options.makeClassData === true, host, mark, log, onProgress, onSpawn: folder.addChild, onExit: folder.removeChild, ...interruptible });
   return { java, jars, classData };
 }
 
