@@ -17,6 +17,7 @@ const help = `Shop traffic against a running millrace, then a count of what arri
   --rate N           events per second (200)
   --seconds N        how long; 0: until Ctrl-C (30)
   --seed N           the same seed makes the same events (1)
+  --patience N       seconds without a new row until it gives up at the end (20)
   --url URL          the door (MILLRACE_URL, or http://127.0.0.1:8080)
   --key KEY          its write key (MILLRACE_KEY, or dev)
   --clickhouse URL   ClickHouse's HTTP interface (CLICKHOUSE_URL, or http://127.0.0.1:8123)
@@ -29,12 +30,13 @@ CLICKHOUSE_USER and CLICKHOUSE_PASSWORD are used where they are set.
 const ticksPerSecond = 10;
 const requestsAtOnce = 8;
 const largestBatch = 500;
-const settleWithinMs = 20_000;
 
 interface Options {
   rate: number;
   seconds: number;
   seed: number;
+  /** Milliseconds without a new row until the count at the end is over. */
+  patienceMs: number;
   target: Target;
 }
 
@@ -70,7 +72,7 @@ async function main(): Promise<number> {
   }
 }
 
-async function demo({ rate, seconds, seed, target }: Options): Promise<number> {
+async function demo({ rate, seconds, seed, patienceMs, target }: Options): Promise<number> {
   const run = `demo-${randomBytes(5).toString('hex')}`;
   const shop = createShopTraffic({ seed, run });
   const stop = new AbortController();
@@ -114,8 +116,9 @@ async function demo({ rate, seconds, seed, target }: Options): Promise<number> {
   const live = createLiveLine();
   const clock = (): string => `${Math.floor((Date.now() - started) / 60_000)}:${String(Math.floor((Date.now() - started) / 1000) % 60).padStart(2, '0')}`;
   const show = (): void => {
-    const rows = stored === null ? 'rows ?' : `rows ${n(stored.rows)}  behind ${n(Math.max(0, acceptedIds.size - stored.rows))}${stored.rows > 0 ? `  stored after ${(stored.storedAfterMs / 1000).toFixed(1)} s` : ''}`;
-    live.show(`${clock()}  sent ${n(count.sent)}  accepted ${n(count.accepted)}  rejected ${n(rejected)}  duplicates ${n(count.duplicates)}  ${rows}`);
+    const known = [`sent ${n(count.sent)}`, `accepted ${n(count.accepted)}`, `rejected ${n(rejected)}`, `repeats ${n(count.duplicates)}`, `rows ${stored === null ? '?' : n(stored.rows)}`];
+    const delay = stored === null || stored.rows === 0 ? [] : [`delay ${(stored.storedAfterMs / 1000).toFixed(1)} s`, `behind ${n(Math.max(0, acceptedIds.size - stored.rows))}`];
+    live.show([clock(), ...known, ...delay].join(' '));
   };
   /** Null where ClickHouse does not answer now; the last count at the end decides. */
   const look = async (): Promise<void> => {
@@ -166,7 +169,7 @@ async function demo({ rate, seconds, seed, target }: Options): Promise<number> {
     const now = stored as Stored | null;
     if (now !== null && now.rows >= acceptedIds.size && now.recognised >= count.duplicates) break;
     if (now !== null && now.rows + now.recognised > arrived) [arrived, progressAt] = [now.rows + now.recognised, Date.now()];
-    if (Date.now() > progressAt + settleWithinMs) break;
+    if (Date.now() > progressAt + patienceMs) break;
   }
   watching.abort();
   await watch;
@@ -178,7 +181,7 @@ async function demo({ rate, seconds, seed, target }: Options): Promise<number> {
   const reason =
     final === null ? `ClickHouse at ${target.clickhouse} stopped answering`
     : count.unanswered > 0 ? `the door left ${count.unanswered} events without an answer, so nobody knows about those`
-    : final.rows !== acceptedIds.size ? `${n(acceptedIds.size)} distinct events were accepted, ${n(final.rows)} rows are there, and none came for ${settleWithinMs / 1000} s`
+    : final.rows !== acceptedIds.size ? `${n(acceptedIds.size)} distinct events were accepted, ${n(final.rows)} rows are there, and none came for ${patienceMs / 1000} s`
     : final.unique !== final.rows ? `${n(final.rows - final.unique)} message ids are there more than once`
     : wrong;
   process.stdout.write(`
@@ -239,9 +242,9 @@ function n(number: number): string {
 function readOptions(): Options | null {
   const { env } = process;
   const text = { type: 'string' } as const;
-  const { values } = parseArgs({ options: { rate: text, seconds: text, seed: text, url: text, key: text, clickhouse: text, database: text, help: { type: 'boolean', short: 'h' } } });
+  const { values } = parseArgs({ options: { rate: text, seconds: text, seed: text, patience: text, url: text, key: text, clickhouse: text, database: text, help: { type: 'boolean', short: 'h' } } });
   if (values.help === true) return null;
-  const whole = (name: 'rate' | 'seconds' | 'seed', fallback: number, low: number, high: number): number => {
+  const whole = (name: 'rate' | 'seconds' | 'seed' | 'patience', fallback: number, low: number, high: number): number => {
     const value = Number(values[name] ?? fallback);
     if (Number.isInteger(value) && value >= low && value <= high) return value;
     throw new Error(`--${name} is a whole number from ${low} to ${high}`);
@@ -255,6 +258,7 @@ function readOptions(): Options | null {
     rate: whole('rate', 200, 1, 50_000),
     seconds: whole('seconds', 30, 0, 1_000_000),
     seed: whole('seed', 1, 0, 0xffff_ffff),
+    patienceMs: whole('patience', 20, 1, 3_600) * 1000,
     target: {
       url: address('url', env['MILLRACE_URL'] ?? 'http://127.0.0.1:8080'),
       key: values.key ?? env['MILLRACE_KEY'] ?? 'dev',
