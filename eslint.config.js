@@ -7,8 +7,8 @@ export default tseslint.config(
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: {
-      parserOptions: { projectService: { allowDefaultProject: ['eslint.config.js', 'src/millrace.mjs'] } },
-      globals: { process: 'readonly', console: 'readonly' },
+      parserOptions: { projectService: { allowDefaultProject: ['eslint.config.js', 'src/millrace.mjs', 'examples/*.mjs'] } },
+      globals: Object.fromEntries(['process', 'console', 'fetch', 'URLSearchParams', 'setTimeout', 'clearTimeout', 'performance'].map(name => [name, 'readonly'])),
     },
     rules: {
       '@typescript-eslint/no-explicit-any': 'error',
@@ -20,6 +20,7 @@ export default tseslint.config(
       eqeqeq: 'error',
     },
   },
+  { files: ['**/*.mjs', '**/*.js'], ...tseslint.configs.disableTypeChecked },
   {
     // node:test returns promises that its runner owns.
     files: ['test/**/*.ts', 'examples/**/*.test.ts'],

@@ -63,7 +63,7 @@ export function endpointsOf(config: Config, stack: LocalStack | null): Endpoints
       brokers,
       clientId: 'millrace',
       ...(config.kafka.ssl && { ssl: true }),
-      ...(config.kafka.sasl && { sasl: config.kafka.sasl as NonNullable<KafkaConnection['sasl']> }),
+      ...(config.kafka.sasl && { sasl: config.kafka.sasl }),
     },
     registry: { url: registryUrl, auth: config.registry.auth },
     clickhouse: {

@@ -21,7 +21,7 @@ if (files.length === 0) {
 }
 
 let stack: TestStack | null = null;
-let exitCode = 1;
+let exitCode: number;
 try {
   if (files.some(file => readFileSync(join(packageRoot, file), 'utf8').includes('helpers/shared-stack.ts'))) {
     console.log('starting the embedded stack for the tests …');

@@ -51,8 +51,9 @@ export function createDoor(options: DoorOptions): FastifyInstance {
 /** The paths that every role answers: /livez and /readyz. The door builds on it; a sink alone has nothing else. */
 export function createHealthServer({ readiness, log }: HealthOptions): FastifyInstance {
   let closing = false;
+  const loggerInstance: FastifyBaseLogger = log;
   const app: FastifyInstance = fastify({
-    loggerInstance: log as FastifyBaseLogger,
+    loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: maxBodyBytes,
     requestIdHeader: false,

@@ -9,7 +9,7 @@ export interface KafkaConnection {
   brokers: string[];
   clientId: string;
   ssl?: boolean | ConnectionOptions;
-  sasl?: SASLOptions;
+  sasl?: { mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; username: string; password: string };
 }
 
 /** kafkajs for this connection, logging to `log`. */
@@ -23,7 +23,7 @@ export function createKafka(connection: KafkaConnection, log: Log): Kafka {
     logLevel: logLevel.INFO,
     logCreator: () => entry => passOn(entry, log),
     ...(connection.ssl !== undefined && { ssl: connection.ssl }),
-    ...(connection.sasl !== undefined && { sasl: connection.sasl }),
+    ...(connection.sasl !== undefined && { sasl: connection.sasl as SASLOptions }),
   };
   return new Kafka(config);
 }

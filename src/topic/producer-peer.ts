@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import type { ConnectionOptions as TlsOptions } from 'node:tls';
 import { Connection, Writer, type Reader, type SASLOptions } from '@platformatic/kafka';
-import { MillraceError, asError } from '../errors.ts';
+import { asError } from '../errors.ts';
 import type { KafkaConnection } from './connection.ts';
 
 export interface PeerOptions {
@@ -116,19 +116,8 @@ function connectionSettings(host: string, options: PeerOptions): ConstructorPara
     requestTimeout: options.requestTimeoutMs,
     maxInflights: 1000, // the publisher limits what is open; the client must not queue a second time
     ...(tls !== undefined && { tls: { ...(isIP(host) === 0 && { servername: host }), ...tls } }),
-    ...(sasl !== undefined && { sasl: credentials(sasl) }),
+    ...(sasl !== undefined && { sasl: { ...sasl, mechanism: mechanisms[sasl.mechanism] } }),
   };
 }
 
-function credentials(sasl: NonNullable<KafkaConnection['sasl']>): SASLOptions {
-  switch (sasl.mechanism) {
-    case 'plain':
-      return { mechanism: 'PLAIN', username: sasl.username, password: sasl.password };
-    case 'scram-sha-256':
-      return { mechanism: 'SCRAM-SHA-256', username: sasl.username, password: sasl.password };
-    case 'scram-sha-512':
-      return { mechanism: 'SCRAM-SHA-512', username: sasl.username, password: sasl.password };
-    default:
-      throw new MillraceError('config_invalid', `the producer cannot authenticate by ${sasl.mechanism}; use plain, scram-sha-256 or scram-sha-512`);
-  }
-}
+const mechanisms = { plain: 'PLAIN', 'scram-sha-256': 'SCRAM-SHA-256', 'scram-sha-512': 'SCRAM-SHA-512' } as const;

@@ -80,7 +80,6 @@ const sweepEveryMs = 200;
  * A lost answer leads to a second send and perhaps a second copy on the topic; the sink drops it. Records of one
  * partition keep their order, except that a batch that failed may come after those sent beside it.
  * When partitions are added, most keys change their partition, as with every Kafka producer.
- * Throws `config_invalid` for a SASL mechanism other than plain, scram-sha-256 and scram-sha-512.
  */
 export function createPublisher(options: PublisherOptions): Publisher {
   const { topics = [], maxInFlightBytes = 64 * mebibyte, requestTimeoutMs = 5_000, retryForMs = 8_000, log } = options;

@@ -193,7 +193,3 @@ test('ready once the named topics are known; nothing published is nothing to wai
   assert.ok(publisher.ready());
   await publisher.close();
 });
-
-test('a SASL mechanism that the producer does not have is told at once', () => {
-  assert.throws(() => publisherOf({ sasl: { mechanism: 'oauthbearer', oauthBearerProvider: async () => ({ value: '' }) } }), { code: 'config_invalid' });
-});

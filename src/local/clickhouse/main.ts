@@ -10,13 +10,20 @@
 import { spawn } from 'node:child_process';
 import { fstatSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { MillraceError } from '../../errors.ts';
 import { startInProcess } from './start.ts';
 
 const threads = '64';
 
 // The one environment variable that Node itself reads; it can't come as an option.
 if (process.env['UV_THREADPOOL_SIZE'] === undefined) relaunch();
-else await serve();
+else await serve().catch(fail);
+
+/** One line that says what is wrong, code first, and nothing left running. */
+function fail(error: unknown): void {
+  console.error(error instanceof MillraceError ? `${error.code}: ${error.message}` : error);
+  process.exit(1);
+}
 
 function relaunch(): void {
   const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
@@ -45,14 +52,11 @@ async function serve(): Promise<void> {
   });
   if (values.data === undefined) throw new Error('--data DIR is missing');
   const running = await startInProcess({ host: values.host, port: Number(values.port), dataDir: values.data });
+  let stopping = false;
   const stop = (): void => {
-    running.close().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        console.error(error);
-        process.exit(1);
-      },
-    );
+    if (stopping) return;
+    stopping = true;
+    running.close().then(() => process.exit(0), fail);
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);

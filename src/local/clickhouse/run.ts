@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import type { Answer, Connection } from './engine.ts';
 import { Exception } from './exception.ts';
 import type { QueryRequest } from './request.ts';
@@ -85,14 +84,19 @@ export function createRunner(sessions: Sessions): Runner {
     try {
       lease = await sessions.acquire(request.sessionId, request.sessionTimeoutSeconds, request.sessionCheck);
       if (signal.aborted) throw new Exception(394, 'QUERY_WAS_CANCELLED', 'Query was cancelled.');
+      const undo = lease.named ? await undoing(lease.connection, request) : undefined;
+      if (lease.named && request.method !== 'POST' && !isRead(statement.kind)) {
+        throw new Exception(164, 'READONLY', `${statement.kind} is not allowed by ${request.method}; use POST.`);
+      }
       await prepare(lease.connection, request, mark, lease.named);
       const limitMs = Number(request.settings['max_execution_time'] ?? 0) * 1000;
       const work = insert ? insertWith(lease.connection, request.query, body) : lease.connection.run(await translateKill(sql, statement.kind), request.format);
       // The session is given back when the engine is done with it, which may be after the answer.
-      pending = work.then(
-        () => undefined,
-        () => undefined,
-      );
+      const session = lease.connection;
+      pending = work
+        .catch(() => undefined)
+        .then(() => undo === undefined ? undefined : session.run(undo, 'Null'))
+        .catch((error: unknown) => console.error('a named session keeps the settings of a request:', error));
       const answer = await withLimits(work, mark, Number.isFinite(limitMs) ? limitMs : 0, isRead(statement.kind) ? signal : undefined);
       return { ...answer, format: statement.format ?? request.format };
     } finally {
@@ -154,6 +158,22 @@ async function prepare(connection: Connection, request: QueryRequest, mark: stri
   await connection.run(steps.join('; '), 'Null');
 }
 
-export function newQueryId(): string {
-  return randomUUID();
+/**
+ * The statements that put a named session back after a request: what the URL sets is for one request, what a SET or USE
+ * statement sets stays. (A SET of a setting that the same request's URL holds too is undone.)
+ */
+async function undoing(connection: Connection, request: QueryRequest): Promise<string> {
+  const names = ['log_comment', ...Object.keys(request.settings)].map(quoteString).join(', ');
+  const answer = await connection.run(`SELECT name, value, changed FROM system.settings WHERE name IN (${names})`, 'JSONCompactEachRow');
+  const rows = Buffer.from(answer.bytes).toString('utf8').trim().split('\n').filter((line) => line !== '');
+  const pairs = rows.map((line) => {
+    const [name, value, changed] = JSON.parse(line) as [string, string, number];
+    return changed === 1 ? `${name} = ${quoteString(value)}` : `${name} = DEFAULT`;
+  });
+  const steps = pairs.length === 0 ? [] : [`SET ${pairs.join(', ')}`];
+  if (request.database) {
+    const database = await connection.run('SELECT currentDatabase()', 'TabSeparatedRaw');
+    steps.unshift(`USE ${quoteName(Buffer.from(database.bytes).toString('utf8').trimEnd())}`);
+  }
+  return steps.join('; ');
 }

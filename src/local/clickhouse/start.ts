@@ -1,9 +1,9 @@
-import { accessSync, constants, mkdirSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asError, MillraceError } from '../../errors.ts';
 import { loadAddon, openEngine } from './engine.ts';
 import type { Engine } from './engine.ts';
+import { prepareFolder, whyNotOpened } from './folder.ts';
 import { createRunner } from './run.ts';
 import { createHttpServer } from './server.ts';
 import { createSessions } from './sessions.ts';
@@ -37,7 +37,7 @@ export async function startInProcess(options: StartOptions): Promise<Started> {
   try {
     engine = openEngine(addon, options.dataDir);
   } catch (error) {
-    throw new MillraceError('data_locked', `the data folder ${options.dataDir} cannot be opened`, { cause: error });
+    throw whyNotOpened(options.dataDir, error);
   }
   const sessions = createSessions(engine, { maxRunning, maxWaiting: 1000 });
   const runner = createRunner(sessions);
@@ -51,7 +51,8 @@ export async function startInProcess(options: StartOptions): Promise<Started> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       const taken = error.code === 'EADDRINUSE';
-      reject(new MillraceError(taken ? 'port_taken' : 'child_failed', `cannot listen on ${options.host}:${options.port}: ${error.message}`, { cause: error }));
+      const message = taken ? `another program listens on ${options.host}:${options.port}` : `cannot listen: ${error.message}`;
+      reject(new MillraceError(taken ? 'port_taken' : 'child_failed', message, { cause: error }));
     });
     server.listen(options.port, options.host, resolve);
   });
@@ -75,14 +76,5 @@ function attempt<T>(work: () => T): T {
     return work();
   } catch (error) {
     throw new MillraceError('child_failed', `chdb cannot be loaded: ${asError(error).message}`, { cause: error });
-  }
-}
-
-function prepareFolder(dir: string): void {
-  try {
-    mkdirSync(dir, { recursive: true });
-    accessSync(dir, constants.W_OK);
-  } catch (error) {
-    throw new MillraceError('data_unwritable', `the data folder ${dir} cannot be written`, { cause: error });
   }
 }
