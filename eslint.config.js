@@ -8,7 +8,7 @@ export default tseslint.config(
   {
     languageOptions: {
       parserOptions: { projectService: { allowDefaultProject: ['eslint.config.js', 'src/millrace.mjs', 'examples/*.mjs'] } },
-      globals: Object.fromEntries(['process', 'console', 'fetch', 'URLSearchParams', 'setTimeout', 'clearTimeout', 'performance'].map(name => [name, 'readonly'])),
+      globals: Object.fromEntries(['process', 'console', 'fetch', 'URLSearchParams', 'setTimeout', 'clearTimeout', 'performance', 'Buffer'].map(name => [name, 'readonly'])),
     },
     rules: {
       '@typescript-eslint/no-explicit-any': 'error',

@@ -2,7 +2,6 @@
  * Sends a batch from plain Node (20 or newer), safely: node examples/send.mjs
  * A message id is given once per event and sent with every try, so that an answer that never came costs nothing.
  */
-/* global fetch */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import type { ConnectionOptions as TlsOptions } from 'node:tls';
-import { Connection, Writer, type Reader, type SASLOptions } from '@platformatic/kafka';
+import { Connection, Writer, type Reader } from '@platformatic/kafka';
 import { asError } from '../errors.ts';
 import type { KafkaConnection } from './connection.ts';
 
