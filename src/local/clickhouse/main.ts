@@ -50,7 +50,8 @@ async function serve(): Promise<void> {
       data: { type: 'string' },
     },
   });
-  if (values.data === undefined) throw new Error('--data DIR is missing');
+  if (values.data === undefined) throw new MillraceError('config_invalid', '--data DIR is missing');
+  if (!/^\d{1,5}$/.test(values.port)) throw new MillraceError('config_invalid', `--port ${values.port} is no port`);
   const running = await startInProcess({ host: values.host, port: Number(values.port), dataDir: values.data });
   let stopping = false;
   const stop = (): void => {
