@@ -29,8 +29,7 @@ CREATE TABLE events
     topic LowCardinality(String),
     partition UInt32,
     offset UInt64 CODEC(DoubleDelta, ZSTD(1)),
-    raw String COMMENT 'the JSON text as it came' CODEC(ZSTD(1)),
-    INDEX place (topic, partition, offset) TYPE minmax GRANULARITY 1
+    raw String COMMENT 'the JSON text as it came' CODEC(ZSTD(1))
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(received_at)
@@ -53,19 +52,6 @@ SETTINGS non_replicated_deduplication_window = 10000;
 CREATE MATERIALIZED VIEW event_ids_of_events TO event_ids
 AS SELECT event_id, topic, partition, offset, stored_at FROM events;
 
--- The highest stored offset of each partition: a batch at or below it is a rewind.
-CREATE TABLE stored_offsets
-(
-    topic LowCardinality(String),
-    partition UInt32,
-    offset SimpleAggregateFunction(max, UInt64)
-)
-ENGINE = AggregatingMergeTree
-ORDER BY (topic, partition);
-
-CREATE MATERIALIZED VIEW stored_offsets_of_events TO stored_offsets
-AS SELECT topic, partition, max(offset) AS offset FROM events GROUP BY topic, partition;
-
 -- A record that was not stored as an event, and why.
 CREATE TABLE outcomes
 (
@@ -82,9 +68,6 @@ ENGINE = MergeTree
 PARTITION BY toYYYYMM(at)
 ORDER BY (topic, partition, offset)
 SETTINGS non_replicated_deduplication_window = 10000;
-
-CREATE MATERIALIZED VIEW stored_offsets_of_outcomes TO stored_offsets
-AS SELECT topic, partition, max(offset) AS offset FROM outcomes GROUP BY topic, partition;
 
 -- A refused or unreadable record, with its exact bytes.
 CREATE TABLE dead_letters

@@ -27,6 +27,11 @@ export interface RowSource extends Place {
 const minTimeMs = Date.UTC(1900, 0, 1);
 const maxTimeMs = Date.UTC(2300, 0, 1) - 1;
 
+/** The time that a DateTime64 column holds for this one: the nearest that it can. */
+export function storedTimeMs(ms: number): number {
+  return Math.min(maxTimeMs, Math.max(minTimeMs, ms));
+}
+
 /**
  * A row of `events` as one JSONCompactEachRow line. Never fails and never makes ClickHouse fail: what a column can't hold
  * is left out of it, named in `violations` as `not_queryable:<pointer>`, and stays in `raw`.
@@ -41,9 +46,9 @@ export function eventRow(event: CanonicalEvent, from: RowSource): string {
     return text;
   };
   const time = (name: string, ms: number): string => {
-    if (ms >= minTimeMs && ms <= maxTimeMs) return clickHouseTime(ms);
-    violations.push(`not_queryable:/${name}`);
-    return clickHouseTime(ms < minTimeMs ? minTimeMs : maxTimeMs);
+    const stored = storedTimeMs(ms);
+    if (stored !== ms) violations.push(`not_queryable:/${name}`);
+    return clickHouseTime(stored);
   };
   const jsonColumns = [json('properties'), json('traits'), json('context'), json('integrations')].join(',');
   const times = [

@@ -50,6 +50,14 @@ export function encodePlan({ last, count, hash }: Plan): string {
   return JSON.stringify({ plan: 1, last: String(last), count, hash });
 }
 
+/** What is committed with the offset where everything is settled and nothing under way. */
+export const settledMetadata = JSON.stringify({ settled: 1 });
+
+/** Whether a sink committed this. Whoever sets a group back, or starts another, commits nothing like it. */
+export function isSinkCommit(committed: bigint | null, metadata: string): boolean {
+  return metadata === settledMetadata || decodePlan(committed, metadata) !== null;
+}
+
 /** Null where the metadata holds no plan: nothing was under way, or somebody else committed. */
 export function decodePlan(committed: bigint | null, metadata: string): Plan | null {
   if (committed === null || !metadata.startsWith('{')) return null;

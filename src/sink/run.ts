@@ -33,7 +33,11 @@ export function createSink(options: SinkOptions): Sink {
     ...(options.retryDelaysMs && { retryDelaysMs: options.retryDelaysMs }),
   };
   const highestStored = async (topic: string, partition: number): Promise<bigint | null> => {
-    const [row] = await clickhouse.rows('SELECT count(), max(offset) FROM stored_offsets WHERE topic = {topic: String} AND partition = {partition: UInt32}', { topic, partition });
+    const place = 'WHERE topic = {topic: String} AND partition = {partition: UInt32}';
+    const [row] = await clickhouse.rows(
+      `SELECT count(), max(highest) FROM (SELECT max(offset) AS highest FROM events ${place} HAVING count() > 0 UNION ALL SELECT max(offset) FROM outcomes ${place} HAVING count() > 0)`,
+      { topic, partition },
+    );
     return row === undefined || Number(row[0]) === 0 ? null : BigInt(String(row[1]));
   };
   return {

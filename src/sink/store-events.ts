@@ -2,7 +2,7 @@ import type { ErrorCode } from '../errors.ts';
 import type { DeadLetter } from '../event/dead-letter.ts';
 import { deadLetterId } from '../event/dead-letter.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
-import { eventColumns, eventRow } from '../event/row.ts';
+import { eventColumns, eventRow, storedTimeMs } from '../event/row.ts';
 import type { Log } from '../telemetry.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import type { Store, StoreRequest } from './partitions.ts';
@@ -77,10 +77,22 @@ const idColumns = ['event_id', 'topic', 'partition', 'offset', 'stored_at'] as c
  * ClickHouse drops every row under a token that it has seen, also rows that it has not.
  */
 export function createStoreEvents({ clickhouse, read, bury, onStored, log }: StoreEventsOptions): Store<EventRecord> {
-  const idsInEvents = async ({ topic, partition, signal }: StoreRequest<EventRecord>, first: bigint, last: bigint): Promise<Map<bigint, string>> => {
+  /** Which ids `events` has at the places of these candidates. Their times let ClickHouse read a slice of the table only. */
+  const idsInEvents = async ({ topic, partition, signal }: StoreRequest<EventRecord>, candidates: readonly Candidate[]): Promise<Map<bigint, string>> => {
+    if (candidates.length === 0) return new Map();
+    const times = candidates.map(({ event }) => storedTimeMs(event.timestampMs));
     const rows = await clickhouse.rows(
-      `SELECT offset, event_id FROM events WHERE topic = {topic: String} AND partition = {partition: UInt32} AND offset BETWEEN {first: UInt64} AND {last: UInt64}`,
-      { topic, partition, first: String(first), last: String(last) },
+      `SELECT offset, event_id FROM events
+       WHERE timestamp BETWEEN fromUnixTimestamp64Milli({from: Int64}) AND fromUnixTimestamp64Milli({to: Int64})
+         AND topic = {topic: String} AND partition = {partition: UInt32} AND offset BETWEEN {first: UInt64} AND {last: UInt64}`,
+      {
+        from: String(times.reduce((a, b) => Math.min(a, b))),
+        to: String(times.reduce((a, b) => Math.max(a, b))),
+        topic,
+        partition,
+        first: String(candidates[0]?.record.offset),
+        last: String(candidates.at(-1)?.record.offset),
+      },
       signal,
     );
     return new Map(rows.map(([offset, id]) => [BigInt(String(offset)), String(id)]));
@@ -121,7 +133,6 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
 
     // What an earlier try settled is not judged again.
     const outcomesBefore = replay ? await settledOutcomes(request, first, last) : new Map<bigint, string>();
-    const inEvents = replay ? await idsInEvents(request, first, last) : new Map<bigint, string>();
 
     const readings = await read(topic, partition, records);
     const candidates: Candidate[] = [];
@@ -154,6 +165,7 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
       outcomes.push({ offset: record.offset, tenant: reading.tenant, id: letterId, outcome: 'dead_lettered', reason: reading.code });
     });
 
+    const inEvents = replay ? await idsInEvents(request, candidates) : new Map<bigint, string>();
     const found = await findIds([...new Set(candidates.map(({ eventId }) => eventId))], signal);
     const seen = new Set<string>();
     const missing: Candidate[] = [];
@@ -189,7 +201,7 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
     if (missing.length > 0) {
       await insertEvents(request, missing, token);
       if (replay) {
-        const after = await idsInEvents(request, first, last);
+        const after = await idsInEvents(request, missing);
         const still = missing.filter(({ record, eventId }) => after.get(record.offset) !== eventId);
         if (still.length > 0) {
           log.info({ topic, partition, rows: still.length }, 'rows were dropped under a token that was used; inserting them under their own');
