@@ -4,6 +4,7 @@ import { deadLetterId } from '../event/dead-letter.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
 import { eventColumns, eventRow, storedTimeMs } from '../event/row.ts';
 import type { Log } from '../telemetry.ts';
+import { createClaims } from './claims.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import type { Store, StoreRequest } from './partitions.ts';
 import { remainderToken } from './plan.ts';
@@ -77,6 +78,8 @@ const idColumns = ['event_id', 'topic', 'partition', 'offset', 'stored_at'] as c
  * ClickHouse drops every row under a token that it has seen, also rows that it has not.
  */
 export function createStoreEvents({ clickhouse, read, bury, onStored, log }: StoreEventsOptions): Store<EventRecord> {
+  const claims = createClaims();
+
   /** Which ids `events` has at the places of these candidates. Their times let ClickHouse read a slice of the table only. */
   const idsInEvents = async ({ topic, partition, signal }: StoreRequest<EventRecord>, candidates: readonly Candidate[]): Promise<Map<bigint, string>> => {
     if (candidates.length === 0) return new Map();
@@ -126,6 +129,57 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
     await clickhouse.insert({ table: 'events', columns: eventColumns, lines, token }, signal);
   };
 
+  /** Inserts what is not stored yet; says which candidates are duplicates. Their ids must be claimed. */
+  const storeCandidates = async (request: StoreRequest<EventRecord>, candidates: readonly Candidate[]): Promise<{ duplicates: Outcome[]; rows: number; present: number }> => {
+    const { topic, partition, token, replay, signal } = request;
+    const inEvents = replay ? await idsInEvents(request, candidates) : new Map<bigint, string>();
+    const found = await findIds([...new Set(candidates.map(({ eventId }) => eventId))], signal);
+    const seen = new Set<string>();
+    const missing: Candidate[] = [];
+    const duplicates: Outcome[] = [];
+    const lackingIds: Candidate[] = [];
+    let present = 0;
+    for (const candidate of candidates) {
+      const { eventId, record, event } = candidate;
+      const places = found.get(eventId);
+      const own = places?.some(at => at.topic === topic && at.partition === partition && at.offset === record.offset) === true;
+      if (own || inEvents.get(record.offset) === eventId) {
+        present++;
+        seen.add(eventId);
+        if (!own) lackingIds.push(candidate);
+      } else if (places !== undefined || seen.has(eventId)) {
+        const at = places?.[0];
+        duplicates.push({ offset: record.offset, tenant: event.tenant, id: eventId, outcome: 'duplicate', reason: at === undefined ? 'in the same batch' : `${at.topic}/${at.partition}/${at.offset}` });
+      } else {
+        seen.add(eventId);
+        missing.push(candidate);
+      }
+    }
+
+    if (lackingIds.length > 0) {
+      log.info({ topic, partition, ids: lackingIds.length }, 'events were stored without their ids; adding those');
+      await clickhouse.insert({
+        table: 'event_ids',
+        columns: idColumns,
+        lines: lackingIds.map(({ eventId, record }) => `["${eventId}",${JSON.stringify(topic)},${partition},${record.offset},"${new Date().toISOString().replace('T', ' ').replace('Z', '')}"]`),
+        token: remainderToken(`${token}/ids`, lackingIds.map(({ eventId }) => eventId)),
+      }, signal);
+    }
+
+    if (missing.length > 0) {
+      await insertEvents(request, missing, token);
+      if (replay) {
+        const after = await idsInEvents(request, missing);
+        const still = missing.filter(({ record, eventId }) => after.get(record.offset) !== eventId);
+        if (still.length > 0) {
+          log.info({ topic, partition, rows: still.length }, 'rows were dropped under a token that was used; inserting them under their own');
+          await insertEvents(request, still, remainderToken(token, still.map(({ eventId }) => eventId)));
+        }
+      }
+    }
+    return { duplicates, rows: missing.length, present };
+  };
+
   return async request => {
     const { topic, partition, records, token, replay, signal } = request;
     const first = records[0]?.offset ?? 0n;
@@ -165,50 +219,14 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
       outcomes.push({ offset: record.offset, tenant: reading.tenant, id: letterId, outcome: 'dead_lettered', reason: reading.code });
     });
 
-    const inEvents = replay ? await idsInEvents(request, candidates) : new Map<bigint, string>();
-    const found = await findIds([...new Set(candidates.map(({ eventId }) => eventId))], signal);
-    const seen = new Set<string>();
-    const missing: Candidate[] = [];
-    const lackingIds: Candidate[] = [];
-    let present = 0;
-    for (const candidate of candidates) {
-      const { eventId, record, event } = candidate;
-      const places = found.get(eventId);
-      const own = places?.some(at => at.topic === topic && at.partition === partition && at.offset === record.offset) === true;
-      if (own || inEvents.get(record.offset) === eventId) {
-        present++;
-        seen.add(eventId);
-        if (!own) lackingIds.push(candidate);
-      } else if (places !== undefined || seen.has(eventId)) {
-        const at = places?.[0];
-        outcomes.push({ offset: record.offset, tenant: event.tenant, id: eventId, outcome: 'duplicate', reason: at === undefined ? 'in the same batch' : `${at.topic}/${at.partition}/${at.offset}` });
-      } else {
-        seen.add(eventId);
-        missing.push(candidate);
-      }
+    const release = await claims.take(new Set(candidates.map(({ eventId }) => eventId)), signal);
+    let stored: { duplicates: Outcome[]; rows: number; present: number };
+    try {
+      stored = await storeCandidates(request, candidates);
+    } finally {
+      release();
     }
-
-    if (lackingIds.length > 0) {
-      log.info({ topic, partition, ids: lackingIds.length }, 'events were stored without their ids; adding those');
-      await clickhouse.insert({
-        table: 'event_ids',
-        columns: idColumns,
-        lines: lackingIds.map(({ eventId, record }) => `["${eventId}",${JSON.stringify(topic)},${partition},${record.offset},"${new Date().toISOString().replace('T', ' ').replace('Z', '')}"]`),
-        token: remainderToken(`${token}/ids`, lackingIds.map(({ eventId }) => eventId)),
-      }, signal);
-    }
-
-    if (missing.length > 0) {
-      await insertEvents(request, missing, token);
-      if (replay) {
-        const after = await idsInEvents(request, missing);
-        const still = missing.filter(({ record, eventId }) => after.get(record.offset) !== eventId);
-        if (still.length > 0) {
-          log.info({ topic, partition, rows: still.length }, 'rows were dropped under a token that was used; inserting them under their own');
-          await insertEvents(request, still, remainderToken(token, still.map(({ eventId }) => eventId)));
-        }
-      }
-    }
+    outcomes.push(...stored.duplicates);
 
     if (letters.length > 0) await bury(letters);
     if (outcomes.length > 0) {
@@ -219,6 +237,6 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
         token: remainderToken(`${token}/outcomes`, outcomes.map(({ offset }) => String(offset))),
       }, signal);
     }
-    onStored({ stored: missing.length, duplicate: outcomes.length - letters.length, deadLettered: letters.length, present });
+    onStored({ stored: stored.rows, duplicate: stored.duplicates.length, deadLettered: letters.length, present: stored.present });
   };
 }

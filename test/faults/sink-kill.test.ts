@@ -105,7 +105,7 @@ test('kill -9 of the sink between any two steps: nothing lost, nothing twice', a
       });
       sink = await spawnSink(config);
       // What is sent between the kills keeps every later step supplied.
-      const noise = await system.post('/api/v1/events/batch', { batch: Array.from({ length: 20 }, (_, index) => ({ type: 'page', userId: `n${index}`, messageId: `noise-${run}-${Math.floor((round * 20 + index) / 2)}` })) });
+      const noise = await system.post('/api/v1/events/batch', { batch: Array.from({ length: 20 }, (_, index) => ({ type: 'page', userId: `n${index >> 1}`, messageId: `noise-${run}-${round * 10 + (index >> 1)}` })) });
       assert.equal(noise.status, 200);
       await Promise.race([killed, sink.exited, timeout(30_000, `${step.name} was not reached; seed ${seed}`)]);
     }

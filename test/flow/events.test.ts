@@ -77,6 +77,16 @@ test('the same message id in other content, and at once in one batch, is one row
   assert.deepEqual(await system.query(`SELECT event FROM events WHERE message_id = 'same-id'`), [{ event: 'First' }]);
 });
 
+test('the same message ids for two users, in two partitions at the same moment, are one row each', async () => {
+  const run = randomUUID();
+  const batch = Array.from({ length: 400 }, (_, index) => ({ type: 'page', userId: `race-${index}`, name: 'Race', messageId: `${run}-${index >> 1}` }));
+  const { body } = await system.post('/api/v1/events/batch', { batch });
+  assert.equal(body['accepted'], 400);
+  await settled((expected += 400));
+  const [row] = await system.query<Record<string, number>>(`SELECT count() AS n, uniqExact(event_id) AS ids FROM events WHERE name = 'Race'`);
+  assert.deepEqual(row, { n: 200, ids: 200 });
+});
+
 test('values that a JSON column can not hold stay in raw and are named; their neighbours are whole', async () => {
   const properties = '{"huge":12345678901234567890123,"ok":9007199254740993,"e":1e400,"dup":1,"dup":2,"a":{"b":1},"a.b":2,"date":"2024-01-01","<script>":"\' OR 1=1 --"}';
   const text = `{"type":"track","userId":"odd","event":"Odd","messageId":"odd-1","timestamp":"0001-01-01T00:00:00Z","properties":${properties}}`;
