@@ -58,6 +58,9 @@ test('each vendor has one home', () => {
   const homes: Record<string, RegExp> = {
     kafkajs: /^topic\//,
     '@platformatic/kafka': /^topic\//,
+    snappy: /^topic\//,
+    'lz4-napi': /^topic\//,
+    fzstd: /^topic\//,
     fastify: /^(door\/|compose\.ts)/,
     avsc: /^contract\//,
     '@kafkajs/confluent-schema-registry': /^contract\//,

@@ -117,7 +117,8 @@ async function planParts(options: LocalStackOptions, folder: DataFolder): Promis
     const settings = { host, port: clickhouse.port, dir: dir('clickhouse') };
     specs.set('clickhouse', {
       ...common, name: 'clickhouse', logFile: logFile('clickhouse'), lifeline: true, stopTimeoutMs: 10_000,
-      prepare: async () => ({ command: process.execPath, args: await prepareClickHouse(settings) }),
+      // Each running query holds a thread of libuv's pool, whose size counts from the process's first moment on.
+      prepare: async () => ({ command: 'env', args: ['UV_THREADPOOL_SIZE=64', process.execPath, ...(await prepareClickHouse(settings))] }),
       isReady: async () => await answersOk(`http://${host}:${clickhouse.port}/ping`, log, 1000),
     });
   }

@@ -2,6 +2,7 @@ import { Kafka, logLevel } from 'kafkajs';
 import type { KafkaConfig, LogEntry, SASLOptions } from 'kafkajs';
 import type { ConnectionOptions } from 'node:tls';
 import type { Log } from '../telemetry.ts';
+import { registerCodecs } from './codecs.ts';
 
 /** Where Kafka is and how to get in. */
 export interface KafkaConnection {
@@ -12,8 +13,9 @@ export interface KafkaConnection {
   sasl?: { mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; username: string; password: string };
 }
 
-/** kafkajs for this connection, logging to `log`. */
+/** kafkajs for this connection, reading every compression, logging to `log`. */
 export function createKafka(connection: KafkaConnection, log: Log): Kafka {
+  registerCodecs();
   const config: KafkaConfig = {
     brokers: connection.brokers,
     clientId: connection.clientId,
