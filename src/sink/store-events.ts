@@ -1,4 +1,4 @@
-import type { ErrorCode } from '../errors.ts';
+import type { ReadRecord, TopicRecord } from '../contract/read-record.ts';
 import type { DeadLetter } from '../event/dead-letter.ts';
 import { deadLetterId } from '../event/dead-letter.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
@@ -9,21 +9,11 @@ import type { ClickHouse } from './clickhouse.ts';
 import type { Store, StoreRequest } from './partitions.ts';
 import { remainderToken } from './plan.ts';
 
-/** A record of the events topic with what the contract made of it. */
-export interface EventRecord {
-  offset: bigint;
-  key: Buffer | null;
-  value: Buffer | null;
-  timestampMs: number;
-  header: (name: string) => string | null;
-}
+/** A record of the events topic; its place is the batch's topic and partition, and its offset. */
+export type EventRecord = Omit<TopicRecord, 'topic' | 'partition'> & { key: Buffer | null };
 
-export type ReadEvent =
-  | { ok: true; event: CanonicalEvent; eventId: string; source: 'http' | 'kafka' }
-  | { ok: false; code: ErrorCode; detail: string; tenant: string; messageId: string | null };
-
-/** The contract's reader: never throws for a record, throws where the registry can't be had. */
-export type ReadEvents = (topic: string, partition: number, records: readonly EventRecord[]) => Promise<ReadEvent[]>;
+/** The contract's reader (contract/read-record.ts): never throws for a record, throws where the registry can't be had. */
+export type ReadEvents = (topic: string, partition: number, records: readonly EventRecord[]) => Promise<ReadRecord[]>;
 
 /** Puts letters on the dead-letter topic; resolves when all are acknowledged, else throws. */
 export type BuryDeadLetters = (letters: readonly DeadLetter[]) => Promise<void>;
