@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { uuidOf } from './identity.ts';
 import type { Place } from './row.ts';
+import { clickHouseTime } from './time.ts';
 
 /** A record or event that could not pass, with its exact bytes and why. */
 export interface DeadLetter {
@@ -32,7 +33,7 @@ export function deadLetterId(place: Place, timestampMs: number): string {
 export function deadLetterRow(letter: DeadLetter): string {
   const asText = isUtf8(letter.payload);
   const head = JSON.stringify([
-    letter.id, letter.tenant, new Date(letter.atMs).toISOString().replace('T', ' ').replace('Z', ''), letter.code, letter.detail,
+    letter.id, letter.tenant, clickHouseTime(letter.atMs), letter.code, letter.detail,
     letter.payload.toString(asText ? 'utf8' : 'base64'), asText ? 'utf8' : 'base64', letter.source, letter.writeKeyId ?? '', letter.messageId ?? '',
     letter.place?.topic ?? '', letter.place?.partition ?? 0,
   ]);

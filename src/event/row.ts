@@ -1,6 +1,7 @@
 import type { CanonicalEvent } from './canonical.ts';
 import { userKey } from './canonical.ts';
 import { makeQueryable } from './queryable.ts';
+import { clickHouseTime, storedTimeMs } from './time.ts';
 
 /** Where a record stands in Kafka. */
 export interface Place {
@@ -23,15 +24,6 @@ export interface RowSource extends Place {
   key: Buffer | null;
 }
 
-/** What a DateTime64 holds: 1900-01-01 to 2299-12-31. */
-const minTimeMs = Date.UTC(1900, 0, 1);
-const maxTimeMs = Date.UTC(2300, 0, 1) - 1;
-
-/** The time that a DateTime64 column holds for this one: the nearest that it can. */
-export function storedTimeMs(ms: number): number {
-  return Math.min(maxTimeMs, Math.max(minTimeMs, ms));
-}
-
 /**
  * A row of `events` as one JSONCompactEachRow line. Never fails and never makes ClickHouse fail: what a column can't hold
  * is left out of it, named in `violations` as `not_queryable:<pointer>`, and stays in `raw`.
@@ -48,7 +40,7 @@ export function eventRow(event: CanonicalEvent, from: RowSource): string {
   const time = (name: string, ms: number): string => {
     const stored = storedTimeMs(ms);
     if (stored !== ms) violations.push(`not_queryable:/${name}`);
-    return clickHouseTime(stored);
+    return `"${clickHouseTime(stored)}"`;
   };
   const jsonColumns = [json('properties'), json('traits'), json('context'), json('integrations')].join(',');
   const times = [
@@ -68,11 +60,6 @@ export function eventRow(event: CanonicalEvent, from: RowSource): string {
 /** JSON allows line breaks between tokens; a row is a line. */
 function oneLine(json: string): string {
   return json.includes('\n') || json.includes('\r') ? json.replaceAll(/[\r\n]/g, ' ') : json;
-}
-
-function clickHouseTime(ms: number): string {
-  const iso = new Date(ms).toISOString();
-  return `"${iso.slice(0, 10)} ${iso.slice(11, 23)}"`;
 }
 
 /** The raw text of an event that never was JSON: Segment's shape, with its JSON parts as they are. */

@@ -40,3 +40,19 @@ function daysInMonth(year: number, month: number): number {
   if (month === 2) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28;
   return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31;
 }
+
+/** What a DateTime64 holds: 1900-01-01 to 2299-12-31. */
+const minTimeMs = Date.UTC(1900, 0, 1);
+const maxTimeMs = Date.UTC(2300, 0, 1) - 1;
+
+/** The time that a DateTime64 column holds for this one: the nearest that it can. */
+export function storedTimeMs(ms: number): number {
+  if (Number.isNaN(ms)) return 0;
+  return Math.min(maxTimeMs, Math.max(minTimeMs, ms));
+}
+
+/** A time as ClickHouse reads it for a DateTime64(3, 'UTC'); what the column cannot hold becomes the nearest that it can. */
+export function clickHouseTime(ms: number): string {
+  const iso = new Date(storedTimeMs(ms)).toISOString();
+  return `${iso.slice(0, 10)} ${iso.slice(11, 23)}`;
+}

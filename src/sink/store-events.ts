@@ -2,7 +2,8 @@ import type { ReadRecord, TopicRecord } from '../contract/read-record.ts';
 import type { DeadLetter } from '../event/dead-letter.ts';
 import { deadLetterId } from '../event/dead-letter.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
-import { eventColumns, eventRow, storedTimeMs } from '../event/row.ts';
+import { eventColumns, eventRow } from '../event/row.ts';
+import { clickHouseTime, storedTimeMs } from '../event/time.ts';
 import type { Log } from '../telemetry.ts';
 import { createClaims } from './claims.ts';
 import type { ClickHouse } from './clickhouse.ts';
@@ -151,7 +152,7 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
       await clickhouse.insert({
         table: 'event_ids',
         columns: idColumns,
-        lines: lackingIds.map(({ eventId, record }) => `["${eventId}",${JSON.stringify(topic)},${partition},${record.offset},"${new Date().toISOString().replace('T', ' ').replace('Z', '')}"]`),
+        lines: lackingIds.map(({ eventId, record }) => `["${eventId}",${JSON.stringify(topic)},${partition},${record.offset},"${clickHouseTime(Date.now())}"]`),
         token: remainderToken(`${token}/ids`, lackingIds.map(({ eventId }) => eventId)),
       }, signal);
     }

@@ -46,7 +46,7 @@ export function readDeadLetter(record: { topic: string; partition: number; offse
   return {
     id: id !== null && /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(id) ? id : uuidOf(`${record.topic}/${record.partition}/${record.offset}/${record.timestampMs}`),
     tenant: header('tenant') ?? '',
-    atMs: Number.isSafeInteger(at) && at >= 0 && at < 8e12 ? at : Math.max(0, record.timestampMs),
+    atMs: Number.isSafeInteger(at) && at >= 0 ? at : Math.max(0, record.timestampMs),
     code: header('code') ?? 'unreadable',
     detail: header('detail') ?? '',
     payload: record.value ?? Buffer.alloc(0),

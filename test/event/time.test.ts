@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseTime } from '../../src/event/time.ts';
+import { clickHouseTime, parseTime } from '../../src/event/time.ts';
 
 test('RFC 3339 date-times, and ISO 8601 variants of them', () => {
   const cases: Record<string, string> = {
@@ -33,4 +33,11 @@ test('what is no date-time with a zone, or no real one', () => {
     '2025-03-15T14:30:00+24:00', '2025-03-15T14:30:00+02:60', '1742049000', ' 2025-03-15T14:30:00Z', '2025-03-15T14:30:00Z\n',
   ];
   for (const text of refused) assert.equal(parseTime(text), null, text);
+});
+
+test('a time for a column is the nearest that it holds', () => {
+  assert.equal(clickHouseTime(Date.parse('2025-03-15T14:30:00.123Z')), '2025-03-15 14:30:00.123');
+  for (const ms of [-9e18, -Infinity, Date.parse('0001-01-01T00:00:00Z')]) assert.equal(clickHouseTime(ms), '1900-01-01 00:00:00.000');
+  for (const ms of [9e18, Infinity, Number.MAX_SAFE_INTEGER]) assert.equal(clickHouseTime(ms), '2299-12-31 23:59:59.999');
+  assert.equal(clickHouseTime(NaN), '1970-01-01 00:00:00.000');
 });
