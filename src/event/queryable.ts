@@ -7,6 +7,8 @@ import { elementSpans, isDeeperThan, memberSpans, pointerToken, stringEnd } from
  *   a number beyond a double, as 1e400           no type for it
  *   half of a surrogate pair                     no UTF-8 for it
  *   nesting beyond some 1,000 levels             stopped at 500 here
+ *   arrays nested deeply, mixed                  no failure, but minutes for one event: 8 levels here
+ *   long names over many members                 the same, since each path is spelled out: 8 times the text here
  *   the same path twice: a name given twice, or {"a":{"b":1},"a.b":2}, since a dot in a name is a path
  *
  * A member that holds one is left out of the column; the event's raw text keeps it, and a violation names it.
@@ -24,6 +26,12 @@ const minInt64 = -(2n ** 63n);
 const maxUInt64 = 2n ** 64n - 1n;
 
 const maxLevels = 500;
+const maxArrayLevels = 8;
+
+/** All paths of a column together may have this many characters. */
+function pathBudget(text: string): number {
+  return 1_024 + 8 * text.length;
+}
 
 /** A text without these has no unfit number (18 digits always fit an Int64) and no escaped half of a surrogate pair. */
 const suspicious = /\d{19}|\d[eE]\+?\d{3}|\\u[dD][89a-fA-F]/;
@@ -31,23 +39,33 @@ const suspicious = /\d{19}|\d[eE]\+?\d{3}|\\u[dD][89a-fA-F]/;
 interface Level {
   start: number;
   names: string[];
+  /** Length of the path that leads here. */
+  path: number;
+}
+
+/** What is known while a column is rebuilt. */
+interface Rebuild {
+  unfit: string[];
+  pathCharacters: number;
 }
 
 /** The text of an object, made such that a JSON column takes it. `text` is valid JSON that starts with `{`. */
 export function makeQueryable(text: string): Queryable {
   if (isDeeperThan(text, maxLevels)) return { text: '{}', unfit: [''] };
-  if (!suspicious.test(text) && hasDistinctPlainNames(text)) return { text, unfit: [] };
-  const unfit: string[] = [];
-  const paths = new Set<string>();
-  const rebuilt = rebuildObject(text, '', '', paths, unfit) ?? '{}';
-  return { text: rebuilt, unfit };
+  if (!suspicious.test(text) && isPlain(text)) return { text, unfit: [] };
+  const state: Rebuild = { unfit: [], pathCharacters: pathBudget(text) };
+  const rebuilt = rebuildObject(text, '', '', new Set(), state, 0) ?? '{}';
+  return { text: rebuilt, unfit: state.unfit };
 }
 
-/** Whether no object in the text gives a name twice, has a dot in a name, or spells a name with escapes. */
-function hasDistinctPlainNames(text: string): boolean {
+/** Whether no object in the text gives a name twice, has a dot or an escape in a name, and arrays and paths are within bounds. */
+function isPlain(text: string): boolean {
   const levels: Level[] = [];
   let level: Level | undefined;
   let nameNext = false;
+  let lastName = 0;
+  let arrays = 0;
+  let budget = pathBudget(text);
   for (let index = 0; index < text.length; ) {
     const code = text.charCodeAt(index);
     if (code === 0x22) {
@@ -56,19 +74,22 @@ function hasDistinctPlainNames(text: string): boolean {
         const name = text.slice(index + 1, end - 1);
         if (name.includes('.') || name.includes('\\') || level.names.includes(name) || level.names.length > 200) return false;
         level.names.push(name);
+        lastName = name.length + 1;
+        budget -= level.path + lastName;
+        if (budget < 0) return false;
         nameNext = false;
       }
       index = end;
       continue;
     }
-    if (code === 0x7b) {
-      level = { start: index, names: [] };
-      levels.push(level);
-      nameNext = true;
-    } else if (code === 0x5b) {
-      level = undefined;
-      levels.push({ start: index, names: [] });
+    if (code === 0x7b || code === 0x5b) {
+      const path = (level?.path ?? 0) + (level === undefined ? 0 : lastName);
+      level = code === 0x7b ? { start: index, names: [], path } : undefined;
+      levels.push(level ?? { start: index, names: [], path });
+      nameNext = code === 0x7b;
+      if (code === 0x5b && ++arrays > maxArrayLevels) return false;
     } else if (code === 0x7d || code === 0x5d) {
+      if (code === 0x5d) arrays--;
       levels.pop();
       const outer = levels.at(-1);
       level = outer !== undefined && text.charCodeAt(outer.start) === 0x7b ? outer : undefined;
@@ -79,23 +100,28 @@ function hasDistinctPlainNames(text: string): boolean {
 }
 
 /** An object's text without its unfit members, or null where it holds none that can stay. */
-function rebuildObject(text: string, pointer: string, path: string, paths: Set<string>, unfit: string[]): string | null {
+function rebuildObject(text: string, pointer: string, path: string, paths: Set<string>, state: Rebuild, arrays: number): string | null {
   const kept: string[] = [];
   const spans = memberSpans(text, 0);
   for (const [name, [start, end]] of spans) {
     const at = `${pointer}/${pointerToken(name)}`;
-    const child = path === '' ? name : `${path}.${name}`;
+    if (!name.isWellFormed()) {
+      state.unfit.push(pointer);
+      continue;
+    }
     const value = text.slice(start, end);
     let fitting: string | null;
-    if (!name.isWellFormed()) {
-      unfit.push(pointer);
+    const child = path === '' ? name : `${path}.${name}`;
+    state.pathCharacters -= child.length + 1;
+    if (state.pathCharacters < 0) {
+      state.unfit.push(at);
       continue;
     }
     if (value.startsWith('{')) {
-      fitting = rebuildObject(value, at, child, paths, unfit);
+      fitting = rebuildObject(value, at, child, paths, state, arrays);
     } else {
-      fitting = paths.has(child) ? null : rebuildValue(value);
-      if (fitting === null) unfit.push(at);
+      fitting = paths.has(child) ? null : rebuildValue(value, state, arrays);
+      if (fitting === null) state.unfit.push(at);
       else paths.add(child);
     }
     if (fitting !== null) kept.push(`${JSON.stringify(name)}:${fitting}`);
@@ -104,20 +130,22 @@ function rebuildObject(text: string, pointer: string, path: string, paths: Set<s
 }
 
 /** A value as the column can hold it, or null. An array goes in whole or not at all: its positions mean something. */
-function rebuildValue(value: string): string | null {
+function rebuildValue(value: string, state: Rebuild, arrays: number): string | null {
   const first = value.charCodeAt(0);
   if (first === 0x22) return !value.includes('\\u') || (JSON.parse(value) as string).isWellFormed() ? value : null;
   if (first === 0x2d || (first >= 0x30 && first <= 0x39)) return numberFits(value) ? value : null;
   if (first === 0x7b) {
     // Paths inside an array's objects are counted anew for each object.
-    const lost: string[] = [];
-    const object = rebuildObject(value, '', '', new Set(), lost);
-    return lost.length === 0 ? (object ?? '{}') : null;
+    const inner: Rebuild = { unfit: [], pathCharacters: state.pathCharacters };
+    const object = rebuildObject(value, '', '', new Set(), inner, arrays);
+    state.pathCharacters = inner.pathCharacters;
+    return inner.unfit.length === 0 ? (object ?? '{}') : null;
   }
   if (first !== 0x5b) return value;
+  if (arrays === maxArrayLevels) return null;
   const elements: string[] = [];
   for (const [start, end] of elementSpans(value, 0)) {
-    const element = rebuildValue(value.slice(start, end));
+    const element = rebuildValue(value.slice(start, end), state, arrays + 1);
     if (element === null) return null;
     elements.push(element);
   }

@@ -21,6 +21,8 @@ test('members that it can not hold are left out and named', () => {
     ['{"a":[{"b":{"c":1},"b.c":2}]}', '{}', ['/a']],
     ['{"a/b":1e999,"~":1e999}', '{}', ['/a~1b', '/~0']],
     ['{"a":"\\ud800","b":"\\ud83d\\ude00"}', '{"b":"\\ud83d\\ude00"}', ['/a']],
+    [`{"a":${'[1,'.repeat(9)}1${']'.repeat(9)},"b":${'[1,'.repeat(8)}1${']'.repeat(8)}}`, `{"b":${'[1,'.repeat(8)}1${']'.repeat(8)}}`, ['/a']],
+    [`{"a":${'[{"x":'.repeat(9)}1${'}]'.repeat(9)}}`, '{}', ['/a']],
     [`${'{"a":'.repeat(600)}1${'}'.repeat(600)}`, '{}', ['']],
   ];
   for (const [text, expected, unfit] of cases) assert.deepEqual(makeQueryable(text), { text: expected, unfit }, text.slice(0, 80));
@@ -30,4 +32,15 @@ test('a name given twice keeps its last value, at every level, and is no violati
   assert.deepEqual(makeQueryable('{"a":1,"b":2,"a":3}'), { text: '{"a":3,"b":2}', unfit: [] });
   assert.deepEqual(makeQueryable('{"a":{"b":1},"a":{"c":2}}'), { text: '{"a":{"c":2}}', unfit: [] });
   assert.deepEqual(makeQueryable('{"a":[{"b":1,"b":2},[{"c":1,"\\u0063":2}]]}'), { text: '{"a":[{"b":2},[{"c":2}]]}', unfit: [] });
+});
+
+test('a long name over many members is cut where the paths would grow past eight times the text', () => {
+  const members = Array.from({ length: 400 }, (_, index) => `"${index}":1`).join();
+  const short = `{"${'x'.repeat(20)}":{${members}}}`;
+  assert.deepEqual(makeQueryable(short), { text: short, unfit: [] });
+  const long = `{"first":1,"${'x'.repeat(2_000)}":{${members}}}`;
+  const { text, unfit } = makeQueryable(long);
+  assert.ok(unfit.length > 300 && text.length < long.length);
+  assert.ok(text.startsWith('{"first":1,'));
+  assert.equal(Object.keys((JSON.parse(text) as Record<string, object>)['x'.repeat(2_000)] ?? {}).length + unfit.length, 400);
 });
