@@ -79,11 +79,16 @@ function canonicalText(event: CanonicalEvent): string {
   add('email', quoted(event.email));
   add('name', quoted(event.name));
   add('category', quoted(event.category));
-  add('timestamp', quoted(new Date(event.timestampMs).toISOString()));
-  add('sentAt', event.sentAtMs === null ? null : quoted(new Date(event.sentAtMs).toISOString()));
+  add('timestamp', timeText(event.timestampMs));
+  add('sentAt', event.sentAtMs === null ? null : timeText(event.sentAtMs));
   add('properties', event.properties);
   add('traits', event.traits);
   add('context', event.context);
   add('integrations', event.integrations);
   return `{${fields.join(',')}}`;
+}
+
+/** Avro's times go beyond those of a Date; such a one stays a number of milliseconds. */
+function timeText(ms: number): string {
+  return Math.abs(ms) <= 8.64e15 ? JSON.stringify(new Date(ms).toISOString()) : String(ms);
 }

@@ -56,7 +56,7 @@ export function readDeadLetter(record: { topic: string; partition: number; offse
     place:
       originTopic === null
         ? null
-        : { topic: originTopic, partition: Number(header('origin-partition') ?? 0) || 0, offset: safeOffset(header('origin-offset')) },
+        : { topic: originTopic, partition: Number(/^\d{1,9}$/.exec(header('origin-partition') ?? '')?.[0] ?? 0), offset: safeOffset(header('origin-offset')) },
   };
 }
 

@@ -279,6 +279,7 @@ function readRecord(message: KafkaMessage): SubscribedRecord {
 /** A header's last value as text, or null. */
 export function headerText(headers: IHeaders, name: string): string | null {
   const value = headers[name];
-  const last = Array.isArray(value) ? value[value.length - 1] : value;
-  return last === undefined ? null : last.toString();
+  // Kafka allows a header without a value; kafkajs' types don't say so.
+  const last = (Array.isArray(value) ? value[value.length - 1] : value) as Buffer | string | null | undefined;
+  return last?.toString() ?? null;
 }
