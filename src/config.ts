@@ -162,7 +162,7 @@ export function readConfig(environment: Environment, packageRoot: string, workin
     for (const name of needed) if (text(name) === null) faults.push(`${name} is not set: \`millrace ${role}\` runs no embedded stack (\`millrace up\` does)`);
   }
   if (faults.length > 0) {
-    throw new MillraceError('config_invalid', faults.join('\n'), { hint: 'See `millrace --help` for every variable.' });
+    throw new MillraceError('config_invalid', faults.join('\n'), { hint: 'See `npx millrace --help` for every variable.' });
   }
   return config;
 }

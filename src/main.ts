@@ -6,6 +6,7 @@ import type { Deps, Role } from './compose.ts';
 import { readConfig, variables } from './config.ts';
 import type { Config } from './config.ts';
 import { MillraceError, asError } from './errors.ts';
+import { requireReachable } from './reach.ts';
 import type { LocalStack } from './local/stack.ts';
 import { createLog } from './telemetry.ts';
 import type { Log } from './telemetry.ts';
@@ -45,7 +46,7 @@ async function main(args: readonly string[]): Promise<void> {
     return;
   }
   if (!isCommand(command) || rest.length > 0) {
-    process.stderr.write(`millrace: ${isCommand(command) ? `"${command}" takes no arguments, got "${rest.join(' ')}"` : `there is no command "${command}"`}\nTry: millrace --help\n`);
+    process.stderr.write(`millrace: ${isCommand(command) ? `"${command}" takes no arguments, got "${rest.join(' ')}"` : `there is no command "${command}"`}\nTry: npx millrace --help\n`);
     process.exitCode = 2;
     return;
   }
@@ -66,6 +67,7 @@ async function run(command: Command): Promise<void> {
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
+  process.on('SIGHUP', onSignal);
   const deps = (): Deps => ({
     log,
     onFatal: error => {
@@ -77,6 +79,7 @@ async function run(command: Command): Promise<void> {
   try {
     const config = readConfig(process.env, packageRoot, process.cwd(), command);
     log = createLog(config.logLevel);
+    await requireReachable(config);
     if (command === 'up') await up(config, deps(), running, stop.signal);
     else if (command === 'door') await door(config, deps(), running);
     else await sink(config, deps(), running);
@@ -154,7 +157,7 @@ function banner(config: Config, endpoints: ReturnType<typeof endpointsOf>, stack
   return `
 millrace ${version} is ready after ${(elapsedMs / 1000).toFixed(1)} s
 
-${rows.map(([name, where, what]) => `  ${name.padEnd(11)} ${where.padEnd(36)} ${what}`.trimEnd()).join('\n')}
+${rows.map(([name, where, what]) => `  ${name.padEnd(11)} ${where.padEnd(44)} ${what}`.trimEnd()).join('\n')}
 
 Send an event:
 

@@ -61,7 +61,7 @@ test('the command line: version, unknown commands, faults of the environment', (
   const run = (args: string[], env: Record<string, string> = {}) => spawnSync(process.execPath, ['src/millrace.mjs', ...args], { cwd: packageRoot, encoding: 'utf8', env: { ...process.env, ...env } });
   assert.match(run(['--version']).stdout, /^\d+\.\d+\.\d+\n$/);
   const unknown = run(['upp']);
-  assert.deepEqual([unknown.status, unknown.stderr], [2, 'millrace: there is no command "upp"\nTry: millrace --help\n']);
+  assert.deepEqual([unknown.status, unknown.stderr], [2, 'millrace: there is no command "upp"\nTry: npx millrace --help\n']);
   const faulty = run(['door'], { PORT: 'x', KAFKA_BROKERS: '' });
   assert.equal(faulty.status, 1);
   assert.match(faulty.stderr, /PORT="x" is not a whole number[^]*KAFKA_BROKERS is not set[^]*--help/);

@@ -59,7 +59,7 @@ export function createRecordReader(avro: EventAvro, registry: Registry, defaultT
   const readJson = (record: TopicRecord, value: Buffer, tenant: string): ReadRecord => {
     const dead = (code: ErrorCode, detail: string, messageId: string | null = null): ReadRecord => ({ ok: false, code, detail, tenant, messageId });
     if (!isUtf8(value)) return dead('unreadable', 'the value begins like JSON and is not UTF-8');
-    const text = value.toString('utf8').trim();
+    const text = value.toString('utf8').replace(/[ \t\r\n]+$/, '');
     let parsed: unknown;
     try {
       parsed = JSON.parse(text);

@@ -33,8 +33,8 @@ export async function readBody(body: Buffer, contentEncoding: string | undefined
     }
   }
   if (!isUtf8(bytes)) return { ok: false, code: 'malformed_json', message: 'the body is not UTF-8' };
-  // A byte order mark is no part of the JSON.
-  const text = bytes.toString('utf8').replace(/^\uFEFF/, '').trim();
+  // A byte order mark is no part of the JSON; neither is white space around it (RFC 8259's, not all of Unicode's).
+  const text = bytes.toString('utf8').replace(/^\uFEFF/, '').replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '');
   if (isDeeperThan(text, maxBodyDepth)) return { ok: false, code: 'too_deep', message: `the body is nested deeper than ${maxBodyDepth} levels` };
   try {
     return { ok: true, value: JSON.parse(text) as unknown, text };
@@ -44,7 +44,7 @@ export async function readBody(body: Buffer, contentEncoding: string | undefined
 }
 
 function isInflater(encoding: string): encoding is keyof typeof inflaters {
-  return encoding in inflaters;
+  return Object.hasOwn(inflaters, encoding);
 }
 
 /** Whether a content type says JSON: application/json, text/json or any +json. */

@@ -1,14 +1,16 @@
 import { randomUUID } from 'node:crypto';
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
 import { fastify, LogController } from 'fastify';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
-import { MillraceError } from '../errors.ts';
+import { MillraceError, catalogue } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
 import type { AcceptEvents } from './accept.ts';
 import { maxBodyBytes } from './body.ts';
 import { segmentDialect } from './dialects/segment.ts';
 import type { KeyRing } from './keys.ts';
 import { tokenOf } from './keys.ts';
-import { sendError } from './reply.ts';
+import { errorBody, sendError } from './reply.ts';
 
 /** What /readyz shows: `ready` decides the status, the rest is for people. */
 export interface Readiness {
@@ -60,13 +62,21 @@ export function createHealthServer({ readiness, log }: HealthOptions): FastifyIn
     genReqId: request => requestId(request.headers['x-request-id']),
     // Slow and idle clients give their connection back.
     requestTimeout: 30_000,
+    // Node looks for such clients every 30 s by default.
+    http: { connectionsCheckingInterval: 1_000, headersTimeout: 10_000 },
+    return503OnClosing: false,
+    frameworkErrors: (error, request, reply) => {
+      sendError(request, reply, 'bad_request', error.message);
+    },
+    clientErrorHandler: (error, socket) => {
+      answerUnparsed(error, socket);
+    },
     keepAliveTimeout: 72_000,
     forceCloseConnections: 'idle',
     routerOptions: { ignoreTrailingSlash: true },
     // Bodies arrive as bytes: each dialect reads its own.
     exposeHeadRoutes: false,
   });
-  app.server.headersTimeout = 10_000;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => {
     done(null, body);
@@ -74,7 +84,9 @@ export function createHealthServer({ readiness, log }: HealthOptions): FastifyIn
 
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
-    if (closing) reply.header('connection', 'close');
+    if (!closing) return undefined;
+    reply.header('connection', 'close');
+    return request.method === 'POST' ? sendError(request, reply, 'unavailable', 'this server is closing; send again') : undefined;
   });
   app.addHook('preClose', async () => {
     closing = true;
@@ -103,6 +115,18 @@ export function createHealthServer({ readiness, log }: HealthOptions): FastifyIn
     return sendError(request, reply, 'internal', 'something went wrong here; the log has the details under the request id');
   });
   return app;
+}
+
+/** What cannot be parsed as HTTP, or comes too slowly, has no request yet: the answer is written to the socket. */
+function answerUnparsed(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const code = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'request_timeout' : error.code === 'HPE_HEADER_OVERFLOW' ? 'headers_too_large' : 'bad_request';
+  const { status, meaning } = catalogue[code];
+  const body = JSON.stringify(errorBody(code, meaning, randomUUID()));
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`);
 }
 
 /** A client's own request id where it is short and plain, else a new one. */

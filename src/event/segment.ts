@@ -53,6 +53,7 @@ export function readSegmentEvent(value: unknown, text: string, source: SegmentSo
     ok: false, code, message, pointer, messageId: sentMessageId,
   });
 
+  text = withBatchDefaults(value as Record<string, unknown>, text, source.defaults);
   if (text.length > maxEventBytes || (text.length * 3 > maxEventBytes && Buffer.byteLength(text) > maxEventBytes)) {
     return refuse('event_too_large', '', `an event is at most ${maxEventBytes} bytes`);
   }
@@ -109,8 +110,8 @@ export function readSegmentEvent(value: unknown, text: string, source: SegmentSo
   const category = label('category');
   const properties = object('properties');
   const ownTraits = object('traits');
-  const ownContext = object('context');
-  const ownIntegrations = object('integrations');
+  const ownContext = object('context') ?? source.defaults?.context ?? null;
+  const ownIntegrations = object('integrations') ?? source.defaults?.integrations ?? null;
   const sentAtMs = time('sentAt', fields['sentAt'] ?? source.defaults?.sentAt);
   const clientMs = time('timestamp', fields['timestamp']);
   const [refusal] = refusals;
@@ -123,7 +124,6 @@ export function readSegmentEvent(value: unknown, text: string, source: SegmentSo
   const skewMs = sentAtMs === null ? 0 : source.receivedAtMs - sentAtMs;
   const timestampMs = clientMs === null ? source.receivedAtMs : Math.abs(skewMs) > clockToleranceMs ? clientMs + skewMs : clientMs;
 
-  const context = ownContext ?? source.defaults?.context ?? null;
   return {
     ok: true,
     event: {
@@ -143,9 +143,9 @@ export function readSegmentEvent(value: unknown, text: string, source: SegmentSo
       sentAtMs,
       receivedAtMs: source.receivedAtMs,
       properties,
-      traits: ownTraits ?? (type === 'identify' ? objectMember(context, 'traits') : null),
-      context: withDefaults(context, { ip: source.ip, userAgent: source.userAgent }),
-      integrations: ownIntegrations ?? source.defaults?.integrations ?? null,
+      traits: ownTraits ?? (type === 'identify' ? objectMember(ownContext, 'traits') : null),
+      context: withDefaults(ownContext, { ip: source.ip, userAgent: source.userAgent }),
+      integrations: ownIntegrations,
       writeKeyId: source.writeKeyId,
       violations: [],
       raw: text,
@@ -165,6 +165,16 @@ function isEventType(type: unknown): type is EventType {
 
 function sliceOf(text: string, span: Span | undefined): string | null {
   return span === undefined ? null : text.slice(span[0], span[1]);
+}
+
+/** The event's text with those members of its batch that it takes as defaults put in front, so that `raw` lacks nothing. */
+function withBatchDefaults(fields: Record<string, unknown>, text: string, defaults: SegmentDefaults | undefined): string {
+  let added = '';
+  for (const name of ['context', 'integrations'] as const) {
+    const shared = defaults?.[name] ?? null;
+    if (shared !== null && (fields[name] ?? null) === null) added += `"${name}":${shared},`;
+  }
+  return added === '' ? text : `{${added}${text.slice(1)}`;
 }
 
 /** The text of an object-valued member of an object's text, or null. */

@@ -77,7 +77,7 @@ export function kafkaProperties({ host, port, dir }: KafkaSettings, controllerPo
     // A laptop sleeps and clocks jump: a group's offsets outlive that.
     'offsets.retention.minutes': 60 * 24 * 365,
   };
-  return Object.entries(properties).map(([key, value]) => `${key}=${value}\n`).join('');
+  return Object.entries(properties).map(([key, value]) => `${key}=${escapeProperty(String(value))}\n`).join('');
 }
 
 const log4jProperties = `status = error
@@ -170,4 +170,9 @@ export async function kafkaAnswers(host: string, port: number, timeoutMs = 1000)
       if (answer.length >= 16) settle(answer.readInt32BE(12) > 0);
     });
   });
+}
+
+/** Java reads .properties files as Latin-1, and a backslash as an escape: a path may hold anything. */
+function escapeProperty(value: string): string {
+  return value.replace(/\\/g, '\\\\').replace(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

@@ -46,6 +46,10 @@ const insertSettings: ClickHouseSettings = {
   deduplicate_blocks_in_dependent_materialized_views: 1,
   input_format_try_infer_dates: 0,
   input_format_try_infer_datetimes: 0,
+  // true beside a number or a string in one array stays true.
+  input_format_json_read_bools_as_numbers: 0,
+  input_format_json_read_bools_as_strings: 0,
+  input_format_json_read_numbers_as_strings: 0,
   type_json_skip_duplicated_paths: 1,
   date_time_input_format: 'basic',
 };

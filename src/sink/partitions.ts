@@ -88,7 +88,8 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
       } catch (thrown) {
         if (signal.aborted) throw thrown;
         const delayMs = delaysMs[Math.min(attempt, delaysMs.length - 1)] ?? 0;
-        log.warn({ topic: batch.topic, partition: batch.partition, err: asError(thrown), retryInMs: delayMs }, 'a batch waits: it could not be stored yet');
+        // Once aloud; what follows is the same story.
+        log[attempt === 0 ? 'warn' : 'debug']({ topic: batch.topic, partition: batch.partition, error: asError(thrown).message, retryInMs: delayMs }, 'a batch waits: it could not be stored yet');
         await pause(delayMs, signal);
       }
     }

@@ -71,7 +71,7 @@ export function createCluster(options: ClusterOptions): Cluster {
         },
         onDown(down, error) {
           if (!closed && peers.get(address) === down) {
-            log.warn({ broker: address, err: error }, 'no connection to a Kafka broker');
+            log.info({ broker: address, error: error.message }, 'no connection to a Kafka broker');
             refresh();
           }
           settle(down, false);
@@ -148,7 +148,7 @@ export function createCluster(options: ClusterOptions): Cluster {
           },
           (error: unknown) => {
             if (closed) return;
-            if (!failing) log.warn({ err: asError(error) }, 'no Kafka broker answers');
+            if (!failing) log.warn({ error: asError(error).message }, 'no Kafka broker answers');
             failing = true;
             gapMs = Math.min(refreshGapMaxMs, Math.max(refreshGapMinMs, gapMs * 2));
           },

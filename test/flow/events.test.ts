@@ -99,6 +99,14 @@ test('values that a JSON column can not hold stay in raw and are named; their ne
   assert.deepEqual(row['violations'], ['not_queryable:/properties/huge', 'not_queryable:/properties/e', 'not_queryable:/properties/a.b', 'not_queryable:/timestamp']);
 });
 
+test('arrays of mixed types keep each element as it was', async () => {
+  const properties = '{"a":[true,0],"b":[false,"x",1.5],"c":[18446744073709551615,-1],"d":[null,[1,"y"],{"k":true}]}';
+  const { status } = await system.post('/api/v1/events', `{"type":"track","userId":"arrays","event":"Arrays","messageId":"arrays-1","properties":${properties}}`);
+  assert.equal(status, 200);
+  await settled((expected += 1));
+  assert.deepEqual(await system.query(`SELECT toString(properties) AS p, violations FROM events WHERE message_id = 'arrays-1'`), [{ p: properties, violations: [] }]);
+});
+
 test('direct producers: plain JSON of Segment’s shape, and what can not be read becomes a dead letter', async () => {
   const kafka = new Kafka({ brokers: [sharedStack().kafkaBrokers], logLevel: logLevel.NOTHING });
   const producer = kafka.producer();

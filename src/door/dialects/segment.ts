@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { CanonicalEvent } from '../../event/canonical.ts';
-import { elementSpans, memberSpans } from '../../event/json-text.ts';
-import type { Span } from '../../event/json-text.ts';
-import { readSegmentEvent } from '../../event/segment.ts';
+import { elementSpans, findFault, isDeeperThan, maxDepth, memberSpans, smells } from '../../event/json-text.ts';
+import type { JsonFault, Span } from '../../event/json-text.ts';
+import { faultMessages, readSegmentEvent } from '../../event/segment.ts';
 import type { SegmentDefaults, SegmentSource } from '../../event/segment.ts';
 import type { Accepted, AcceptEvents } from '../accept.ts';
 import type { WriteKey } from '../keys.ts';
@@ -12,6 +12,9 @@ import type { EventError } from '../reply.ts';
 
 /** Most events of one batch request. */
 export const maxBatchEvents = 500;
+
+/** Longest context or integrations that a batch may give to all of its events, in UTF-16 units. */
+const maxDefaultsLength = 32_768;
 
 export interface SegmentDoor {
   accept: AcceptEvents;
@@ -25,7 +28,13 @@ export interface SegmentDoor {
  * Statuses: 200; 400 malformed or missing; 401; 403; 413; 415; 503.
  */
 export function segmentDialect(app: FastifyInstance, door: SegmentDoor): void {
-  app.post('/api/v1/events', async (request, reply) => {
+  // Before the body is read: a stranger's bytes are not worth keeping.
+  const onRequest = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
+    if (door.authenticate(request) !== null) return undefined;
+    return sendError(request, reply, 'unauthorized', 'a known write key is needed, as the Basic user name for instance');
+  };
+
+  app.post('/api/v1/events', { onRequest }, async (request, reply) => {
     const opened = await open(request, reply, door);
     if (opened === null) return reply;
     const read = readSegmentEvent(opened.value, opened.text, opened.source);
@@ -36,7 +45,7 @@ export function segmentDialect(app: FastifyInstance, door: SegmentDoor): void {
     return reply.send({ success: true, message_id: read.event.messageId });
   });
 
-  app.post('/api/v1/events/batch', async (request, reply) => {
+  app.post('/api/v1/events/batch', { onRequest }, async (request, reply) => {
     const opened = await open(request, reply, door);
     if (opened === null) return reply;
     const envelope = openBatch(opened.value, opened.text);
@@ -81,10 +90,7 @@ interface Opened {
 async function open(request: FastifyRequest, reply: FastifyReply, door: SegmentDoor): Promise<Opened | null> {
   const receivedAtMs = door.now();
   const key = door.authenticate(request);
-  if (key === null) {
-    sendError(request, reply, 'unauthorized', 'a known write key is needed, as the Basic user name for instance');
-    return null;
-  }
+  if (key === null) return null;
   if (!isJsonType(request.headers['content-type'])) {
     sendError(request, reply, 'unsupported_media_type', 'the content type must be application/json');
     return null;
@@ -112,7 +118,7 @@ async function open(request: FastifyRequest, reply: FastifyReply, door: SegmentD
 
 type Envelope =
   | { ok: true; spans: Span[]; values: unknown[]; defaults: SegmentDefaults }
-  | { ok: false; code: 'not_an_object' | 'batch_missing' | 'batch_too_large' | 'field_invalid'; message: string };
+  | { ok: false; code: 'not_an_object' | 'batch_missing' | 'batch_too_large' | 'field_invalid' | JsonFault['code']; message: string };
 
 /** A batch's events, as values and as ranges of the text, and what the envelope says for all of them. */
 function openBatch(value: unknown, text: string): Envelope {
@@ -128,7 +134,14 @@ function openBatch(value: unknown, text: string): Envelope {
     return span === undefined || fields[name] === null ? null : text.slice(span[0], span[1]);
   };
   for (const name of ['context', 'integrations'] as const) {
-    if (shared(name)?.startsWith('{') === false) return { ok: false, code: 'field_invalid', message: `${name} of a batch is an object` };
+    const text = shared(name);
+    if (text === null) continue;
+    if (!text.startsWith('{')) return { ok: false, code: 'field_invalid', message: `${name} of a batch is an object` };
+    // It is copied into each of up to 500 events.
+    if (text.length > maxDefaultsLength) return { ok: false, code: 'field_invalid', message: `${name} of a batch has at most ${maxDefaultsLength} characters` };
+    if (isDeeperThan(text, maxDepth)) return { ok: false, code: 'too_deep', message: faultMessages.too_deep };
+    const fault = smells(text) ? findFault(fields[name], `/${name}`) : null;
+    if (fault !== null) return { ok: false, code: fault.code, message: `${faultMessages[fault.code]}, at ${fault.pointer}` };
   }
   return {
     ok: true,

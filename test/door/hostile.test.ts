@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { createKeyRing, sha256 } from '../../src/door/keys.ts';
+import { createDoor } from '../../src/door/server.ts';
+import type { CanonicalEvent } from '../../src/event/canonical.ts';
+import { eventRow } from '../../src/event/row.ts';
+import { testLog } from '../helpers/shared-stack.ts';
+
+function door(before: () => Promise<void> = async () => undefined) {
+  const taken: CanonicalEvent[] = [];
+  const app = createDoor({
+    log: testLog(),
+    overloaded: () => false,
+    readiness: async () => ({ ready: true, parts: {} }),
+    keys: createKeyRing([{ id: 'dev', tenant: 'dev', allow: null, sha256: sha256('dev') }]),
+    accept: async events => {
+      await before();
+      taken.push(...events);
+      return events.map(() => ({ ok: true }) as const);
+    },
+  });
+  const post = async (url: string, payload: string | Buffer, headers: Record<string, string> = {}) => {
+    const response = await app.inject({ method: 'POST', url, payload, headers: { authorization: 'Bearer dev', 'content-type': 'application/json', ...headers } });
+    return { status: response.statusCode, code: response.json<{ code?: string }>().code, headers: response.headers };
+  };
+  return { app, taken, post };
+}
+
+const event = '{"type":"track","event":"E","userId":"u"}';
+
+test('what a batch gives to all of its events is bounded, checked, and kept in raw', async () => {
+  const { post, taken } = door();
+  const refused: [string, string][] = [
+    [`{"p":"${'c'.repeat(1_000_000)}"}`, 'field_invalid'],
+    ['{"x":"\\ud800"}', 'string_invalid'],
+    ['{"__proto__":{"a":1}}', 'key_forbidden'],
+    [`${'{"a":'.repeat(100)}1${'}'.repeat(100)}`, 'too_deep'],
+  ];
+  for (const [context, code] of refused) {
+    const body = gzipSync(`{"context":${context},"batch":[${Array.from({ length: 500 }, () => event).join()}]}`);
+    assert.deepEqual(await post('/api/v1/events/batch', body, { 'content-encoding': 'gzip' }).then(answer => [answer.status, answer.code]), [400, code]);
+  }
+  assert.equal(taken.length, 0);
+  await post('/api/v1/events/batch', `{"integrations":{"All":false},"context":{"big":18446744073709551616},"batch":[${event}]}`);
+  const [one] = taken;
+  assert.ok(one);
+  assert.equal(one.raw, `{"context":{"big":18446744073709551616},"integrations":{"All":false},${event.slice(1)}`);
+  const row = eventRow(one, { topic: 't', partition: 0, offset: 0n, eventId: 'x', source: 'http', key: null });
+  assert.match(row, /not_queryable:\/context\/big/);
+  const padded = `{"type":"page","userId":"u","properties":{"p":"${'x'.repeat(262_144 - 100)}"}}`;
+  await post('/api/v1/events/batch', `{"context":{"p":"${'c'.repeat(2_000)}"},"batch":[${padded}]}`);
+  assert.equal(taken.length, 1, 'an event and its defaults together are at most 256 KiB');
+});
+
+test('names of Object.prototype are no content encodings, and other spaces no JSON', async () => {
+  const { post } = door();
+  for (const encoding of ['constructor', '__proto__', 'toString']) assert.equal((await post('/api/v1/events', event, { 'content-encoding': encoding })).status, 415);
+  for (const space of ['\u00a0', '\v', '\u2028', '\ufeff\ufeff']) assert.equal((await post('/api/v1/events', space + event)).status, 400);
+});
+
+test('a stranger is turned away before the body is read', async () => {
+  const { app } = door();
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  try {
+    const { port } = app.server.address() as AddressInfo;
+    const socket = connect(port, '127.0.0.1');
+    socket.write('POST /api/v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{');
+    const [answer] = (await once(socket, 'data')) as [Buffer];
+    assert.match(answer.toString(), /^HTTP\/1\.1 401 /);
+    socket.destroy();
+  } finally {
+    await app.close();
+  }
+});
+
+test('what is no HTTP, or no URL, gets the error body too', async () => {
+  const { app } = door();
+  const bad = await app.inject('/%ff');
+  assert.deepEqual([bad.statusCode, bad.json<{ code: string; success: boolean }>().code, bad.json<{ success: boolean }>().success], [400, 'bad_request', false]);
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  try {
+    const { port } = app.server.address() as AddressInfo;
+    for (const [request, status, code] of [['nonsense\r\n\r\n', 400, 'bad_request'], [`GET / HTTP/1.1\r\nHost: x\r\nA: ${'a'.repeat(100_000)}\r\n\r\n`, 431, 'headers_too_large']] as const) {
+      const socket = connect(port, '127.0.0.1');
+      socket.write(request);
+      let answer = '';
+      for await (const chunk of socket) answer += String(chunk);
+      assert.match(answer, new RegExp(`^HTTP/1\\.1 ${status} `));
+      assert.equal((JSON.parse(answer.slice(answer.indexOf('\r\n\r\n'))) as { code: string }).code, code);
+    }
+  } finally {
+    await app.close();
+  }
+});
+
+test('headers that do not come to an end are not waited for', { timeout: 20_000 }, async () => {
+  const { app } = door();
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  try {
+    const { port } = app.server.address() as AddressInfo;
+    const socket = connect(port, '127.0.0.1');
+    socket.write('POST /api/v1/events HTTP/1.1\r\nHost: x\r\n');
+    let answer = '';
+    for await (const chunk of socket) answer += String(chunk);
+    assert.match(answer, /^HTTP\/1\.1 408 [^]*"request_timeout"/);
+  } finally {
+    await app.close();
+  }
+});
+
+test('while it closes, what is under way is answered, and what comes after it is told when to come back', { timeout: 20_000 }, async () => {
+  let release: () => void = () => undefined;
+  const held = new Promise<void>(resolve => (release = resolve));
+  let entered: () => void = () => undefined;
+  const inside = new Promise<void>(resolve => (entered = resolve));
+  const { app } = door(async () => {
+    entered();
+    await held;
+  });
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  const { port } = app.server.address() as AddressInfo;
+  const socket = connect(port, '127.0.0.1');
+  const request = `POST /api/v1/events HTTP/1.1\r\nHost: x\r\nX-API-Key: dev\r\nContent-Type: application/json\r\nContent-Length: ${event.length}\r\n\r\n${event}`;
+  socket.write(request);
+  await inside;
+  const closed = app.close();
+  socket.write(request);
+  setTimeout(release, 200);
+  let answers = '';
+  for await (const chunk of socket) answers += String(chunk);
+  await closed;
+  const [, first = '', second = ''] = answers.split('HTTP/1.1 ');
+  assert.match(first, /^200 [^]*"success":true/);
+  assert.match(second, /^503 [^]*retry-after: [1-3]\r\n[^]*"unavailable"/);
+});
