@@ -58,7 +58,9 @@ export async function startClickHouse(options: { dataDir?: string; port?: number
     },
     close: async () => {
       child.kill('SIGTERM');
+      const late = setTimeout(() => child.kill('SIGKILL'), 20_000);
       await exited;
+      clearTimeout(late);
       await removeOwn();
     },
   };
