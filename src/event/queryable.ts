@@ -18,7 +18,7 @@ import { elementSpans, isDeeperThan, memberSpans, pointerToken, stringEnd } from
 export interface Queryable {
   /** The JSON text for the column; the same string where nothing had to go. */
   text: string;
-  /** JSON pointers of the members that were left out. */
+  /** JSON pointers of the members that were left out, or of the object that was cut short; at most 100 and then `…`, each of at most 512 characters. */
   unfit: string[];
 }
 
@@ -27,6 +27,8 @@ const maxUInt64 = 2n ** 64n - 1n;
 
 const maxLevels = 500;
 const maxArrayLevels = 8;
+const maxNoted = 100;
+const maxPointerLength = 512;
 
 /** All paths of a column together may have this many characters. */
 function pathBudget(text: string): number {
@@ -106,7 +108,7 @@ function rebuildObject(text: string, pointer: string, path: string, paths: Set<s
   for (const [name, [start, end]] of spans) {
     const at = `${pointer}/${pointerToken(name)}`;
     if (!name.isWellFormed()) {
-      state.unfit.push(pointer);
+      note(state, pointer);
       continue;
     }
     const value = text.slice(start, end);
@@ -114,19 +116,26 @@ function rebuildObject(text: string, pointer: string, path: string, paths: Set<s
     const child = path === '' ? name : `${path}.${name}`;
     state.pathCharacters -= child.length + 1;
     if (state.pathCharacters < 0) {
-      state.unfit.push(at);
-      continue;
+      // This object is cut here: what follows in it would not fit either.
+      note(state, pointer);
+      break;
     }
     if (value.startsWith('{')) {
       fitting = rebuildObject(value, at, child, paths, state, arrays);
     } else {
       fitting = paths.has(child) ? null : rebuildValue(value, state, arrays);
-      if (fitting === null) state.unfit.push(at);
+      if (fitting === null) note(state, at);
       else paths.add(child);
     }
     if (fitting !== null) kept.push(`${JSON.stringify(name)}:${fitting}`);
   }
   return kept.length === 0 && spans.size > 0 ? null : `{${kept.join(',')}}`;
+}
+
+/** Names a member that was left out. Names may be long and members many: the list says enough, not all. */
+function note(state: Rebuild, pointer: string): void {
+  if (state.unfit.length > maxNoted) return;
+  state.unfit.push(state.unfit.length === maxNoted ? '…' : pointer.length > maxPointerLength ? `${pointer.slice(0, maxPointerLength)}…` : pointer);
 }
 
 /** A value as the column can hold it, or null. An array goes in whole or not at all: its positions mean something. */
