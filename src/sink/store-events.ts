@@ -72,8 +72,8 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
   const claims = createClaims();
 
   /** Which ids `events` has at the places of these candidates. Their times let ClickHouse read a slice of the table only. */
-  const idsInEvents = async ({ topic, partition, signal }: StoreRequest<EventRecord>, candidates: readonly Candidate[]): Promise<Map<bigint, string>> => {
-    if (candidates.length === 0) return new Map();
+  const idsInEvents = async ({ topic, partition, signal }: StoreRequest<EventRecord>, candidates: readonly Candidate[]): Promise<Set<string>> => {
+    if (candidates.length === 0) return new Set();
     const times = candidates.map(({ event }) => storedTimeMs(event.timestampMs));
     const rows = await clickhouse.rows(
       `SELECT offset, event_id FROM events
@@ -89,16 +89,16 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
       },
       signal,
     );
-    return new Map(rows.map(([offset, id]) => [BigInt(String(offset)), String(id)]));
+    return placedIds(rows);
   };
 
-  const settledOutcomes = async ({ topic, partition, signal }: StoreRequest<EventRecord>, first: bigint, last: bigint): Promise<Map<bigint, string>> => {
+  const settledOutcomes = async ({ topic, partition, signal }: StoreRequest<EventRecord>, first: bigint, last: bigint): Promise<Set<string>> => {
     const rows = await clickhouse.rows(
       `SELECT offset, event_id FROM outcomes WHERE topic = {topic: String} AND partition = {partition: UInt32} AND offset BETWEEN {first: UInt64} AND {last: UInt64}`,
       { topic, partition, first: String(first), last: String(last) },
       signal,
     );
-    return new Map(rows.map(([offset, id]) => [BigInt(String(offset)), String(id)]));
+    return placedIds(rows);
   };
 
   /** Where each of these ids is stored; ids are UUIDs of our own making, so they may stand in the text. */
@@ -123,7 +123,7 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
   /** Inserts what is not stored yet; says which candidates are duplicates. Their ids must be claimed. */
   const storeCandidates = async (request: StoreRequest<EventRecord>, candidates: readonly Candidate[]): Promise<{ duplicates: Outcome[]; rows: number; present: number }> => {
     const { topic, partition, token, replay, signal } = request;
-    const inEvents = replay ? await idsInEvents(request, candidates) : new Map<bigint, string>();
+    const inEvents = replay ? await idsInEvents(request, candidates) : new Set<string>();
     const found = await findIds([...new Set(candidates.map(({ eventId }) => eventId))], signal);
     const seen = new Set<string>();
     const missing: Candidate[] = [];
@@ -134,7 +134,7 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
       const { eventId, record, event } = candidate;
       const places = found.get(eventId);
       const own = places?.some(at => at.topic === topic && at.partition === partition && at.offset === record.offset) === true;
-      if (own || inEvents.get(record.offset) === eventId) {
+      if (own || inEvents.has(placedId(record.offset, eventId))) {
         present++;
         seen.add(eventId);
         if (!own) lackingIds.push(candidate);
@@ -161,7 +161,7 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
       await insertEvents(request, missing, token);
       if (replay) {
         const after = await idsInEvents(request, missing);
-        const still = missing.filter(({ record, eventId }) => after.get(record.offset) !== eventId);
+        const still = missing.filter(({ record, eventId }) => !after.has(placedId(record.offset, eventId)));
         if (still.length > 0) {
           log.info({ topic, partition, rows: still.length }, 'rows were dropped under a token that was used; inserting them under their own');
           await insertEvents(request, still, remainderToken(token, still.map(({ eventId }) => eventId)));
@@ -177,7 +177,7 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
     const last = records.at(-1)?.offset ?? 0n;
 
     // What an earlier try settled is not judged again.
-    const outcomesBefore = replay ? await settledOutcomes(request, first, last) : new Map<bigint, string>();
+    const outcomesBefore = replay ? await settledOutcomes(request, first, last) : new Set<string>();
 
     const readings = await read(topic, partition, records);
     const candidates: Candidate[] = [];
@@ -189,8 +189,7 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
       const place = { topic, partition, offset: record.offset };
       const letterId = deadLetterId(place, record.timestampMs);
       // The id says that it was this very record: a topic made again has other records at the same offsets.
-      const before = outcomesBefore.get(record.offset);
-      if (before === letterId || (reading.ok && before === reading.eventId)) return;
+      if (outcomesBefore.has(placedId(record.offset, letterId)) || (reading.ok && outcomesBefore.has(placedId(record.offset, reading.eventId)))) return;
       if (reading.ok) {
         candidates.push({ record, event: reading.event, eventId: reading.eventId, source: reading.source });
         return;
@@ -230,4 +229,13 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
     }
     onStored({ stored: stored.rows, duplicate: stored.duplicates.length, deadLettered: letters.length, present: stored.present });
   };
+}
+
+/** An id at an offset of the batch's partition. A topic that was made again has several ids at one offset. */
+function placedId(offset: unknown, id: unknown): string {
+  return `${String(offset)}/${String(id)}`;
+}
+
+function placedIds(rows: readonly unknown[][]): Set<string> {
+  return new Set(rows.map(([offset, id]) => placedId(offset, id)));
 }

@@ -98,6 +98,8 @@ export function createRunner(sessions: Sessions): Runner {
         .then(() => undo === undefined ? undefined : session.run(undo, 'Null'))
         .catch((error: unknown) => console.error('a named session keeps the settings of a request:', error));
       const answer = await withLimits(work, mark, Number.isFinite(limitMs) ? limitMs : 0, isRead(statement.kind) ? signal : undefined);
+      // The client's next request may name the session again: it must be free by then.
+      if (lease.named) await pending;
       return { ...answer, format: statement.format ?? request.format };
     } finally {
       const done = (): void => {
