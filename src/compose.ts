@@ -16,7 +16,7 @@ import { requirePort } from './local/ports.ts';
 import { startLocalStack } from './local/stack.ts';
 import type { LocalStack } from './local/stack.ts';
 import { createClickHouse } from './sink/clickhouse.ts';
-import type { ClickHouse, ClickHouseConnection } from './sink/clickhouse.ts';
+import type { ClickHouseConnection } from './sink/clickhouse.ts';
 import { migrate, readMigrations } from './sink/migrate.ts';
 import { createSink } from './sink/run.ts';
 import type { StoreCounts } from './sink/store-events.ts';
@@ -232,7 +232,7 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
   }
   return {
     joined: () => subscriptions.every(subscription => subscription.joined()),
-    clickhouseAnswers: () => answers(clickhouse),
+    clickhouseAnswers: () => clickhouse.ping(),
     counts: () => ({ ...total }),
     close,
   };
@@ -269,10 +269,6 @@ function registryOf(endpoints: Endpoints): Registry {
 
 function withRecords<R>(batch: RecordBatch, map: (record: SubscribedRecord) => R): Omit<RecordBatch, 'records'> & { records: R[] } {
   return { ...batch, records: batch.records.map(map) };
-}
-
-async function answers(clickhouse: ClickHouse): Promise<boolean> {
-  return clickhouse.ping();
 }
 
 async function until(condition: () => boolean, timeoutMs: number, late: MillraceError): Promise<void> {

@@ -53,11 +53,11 @@ export function readSegmentEvent(value: unknown, text: string, source: SegmentSo
     ok: false, code, message, pointer, messageId: sentMessageId,
   });
 
-  text = withBatchDefaults(value as Record<string, unknown>, text, source.defaults);
+  text = withBatchDefaults(fields, text, source.defaults);
   if (text.length > maxEventBytes || (text.length * 3 > maxEventBytes && Buffer.byteLength(text) > maxEventBytes)) {
     return refuse('event_too_large', '', `an event is at most ${maxEventBytes} bytes`);
   }
-  if (isDeeperThan(text, maxDepth)) return refuse('too_deep', '', `JSON is nested at most ${maxDepth} levels deep`);
+  if (isDeeperThan(text, maxDepth)) return refuse('too_deep', '', faultMessages.too_deep);
   if (smells(text)) {
     const fault = findFault(value);
     if (fault !== null) return refuse(fault.code, fault.pointer, faultMessages[fault.code]);
@@ -110,8 +110,8 @@ export function readSegmentEvent(value: unknown, text: string, source: SegmentSo
   const category = label('category');
   const properties = object('properties');
   const ownTraits = object('traits');
-  const ownContext = object('context') ?? source.defaults?.context ?? null;
-  const ownIntegrations = object('integrations') ?? source.defaults?.integrations ?? null;
+  const context = object('context') ?? source.defaults?.context ?? null;
+  const integrations = object('integrations') ?? source.defaults?.integrations ?? null;
   const sentAtMs = time('sentAt', fields['sentAt'] ?? source.defaults?.sentAt);
   const clientMs = time('timestamp', fields['timestamp']);
   const [refusal] = refusals;
@@ -143,9 +143,9 @@ export function readSegmentEvent(value: unknown, text: string, source: SegmentSo
       sentAtMs,
       receivedAtMs: source.receivedAtMs,
       properties,
-      traits: ownTraits ?? (type === 'identify' ? objectMember(ownContext, 'traits') : null),
-      context: withDefaults(ownContext, { ip: source.ip, userAgent: source.userAgent }),
-      integrations: ownIntegrations,
+      traits: ownTraits ?? (type === 'identify' ? objectMember(context, 'traits') : null),
+      context: withDefaults(context, { ip: source.ip, userAgent: source.userAgent }),
+      integrations,
       writeKeyId: source.writeKeyId,
       violations: [],
       raw: text,

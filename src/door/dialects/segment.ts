@@ -29,13 +29,18 @@ export interface SegmentDoor {
  */
 export function segmentDialect(app: FastifyInstance, door: SegmentDoor): void {
   // Before the body is read: a stranger's bytes are not worth keeping.
+  const keys = new WeakMap<FastifyRequest, WriteKey>();
   const onRequest = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
-    if (door.authenticate(request) !== null) return undefined;
+    const key = door.authenticate(request);
+    if (key !== null) {
+      keys.set(request, key);
+      return undefined;
+    }
     return sendError(request, reply, 'unauthorized', 'a known write key is needed, as the Basic user name for instance');
   };
 
   app.post('/api/v1/events', { onRequest }, async (request, reply) => {
-    const opened = await open(request, reply, door);
+    const opened = await open(request, reply, door, keys.get(request));
     if (opened === null) return reply;
     const read = readSegmentEvent(opened.value, opened.text, opened.source);
     if (!read.ok) return sendError(request, reply, read.code, read.message, [{ pointer: read.pointer }]);
@@ -46,7 +51,7 @@ export function segmentDialect(app: FastifyInstance, door: SegmentDoor): void {
   });
 
   app.post('/api/v1/events/batch', { onRequest }, async (request, reply) => {
-    const opened = await open(request, reply, door);
+    const opened = await open(request, reply, door, keys.get(request));
     if (opened === null) return reply;
     const envelope = openBatch(opened.value, opened.text);
     if (!envelope.ok) return sendError(request, reply, envelope.code, envelope.message);
@@ -86,11 +91,10 @@ interface Opened {
   source: SegmentSource;
 }
 
-/** Authenticates and parses; null where the answer has been sent already. */
-async function open(request: FastifyRequest, reply: FastifyReply, door: SegmentDoor): Promise<Opened | null> {
+/** Parses; null where the answer has been sent already, as it was to a request without a key. */
+async function open(request: FastifyRequest, reply: FastifyReply, door: SegmentDoor, key: WriteKey | undefined): Promise<Opened | null> {
   const receivedAtMs = door.now();
-  const key = door.authenticate(request);
-  if (key === null) return null;
+  if (key === undefined) return null;
   if (!isJsonType(request.headers['content-type'])) {
     sendError(request, reply, 'unsupported_media_type', 'the content type must be application/json');
     return null;
