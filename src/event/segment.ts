@@ -11,7 +11,7 @@ export const maxEventBytes = 262_144;
 const maxIdLength = 512;
 
 /** Beyond this distance between `sentAt` and receipt the client's clock is taken to be wrong. */
-const clockToleranceMs = 5 * 60_000;
+export const clockToleranceMs = 5 * 60_000;
 
 /** What a batch says once for all of its events, as JSON texts. */
 export interface SegmentDefaults {
