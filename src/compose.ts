@@ -18,6 +18,7 @@ import type { LocalStack } from './local/stack.ts';
 import { createClickHouse } from './sink/clickhouse.ts';
 import type { ClickHouseConnection } from './sink/clickhouse.ts';
 import { migrate, readMigrations } from './sink/migrate.ts';
+import { startReconciliation } from './sink/reconcile.ts';
 import { createSink } from './sink/run.ts';
 import type { StoreCounts } from './sink/store-events.ts';
 import type { Log } from './telemetry.ts';
@@ -51,6 +52,9 @@ const schemaPath = (config: Config): string => join(config.packageRoot, 'schemas
 
 /** Dead letters may be as large as a record can get, and then some headers. */
 const deadLetterBytes = 8 * 1024 * 1024;
+
+/** With what a pass takes, the same event stored by two sinks at once is single again within a minute. */
+const reconcileEveryMs = 20_000;
 
 /** The parts as the configuration names them; for those it leaves out, the embedded ones of `stack`. */
 export function endpointsOf(config: Config, stack: LocalStack | null): Endpoints {
@@ -180,7 +184,7 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
   const reader = createRecordReader(avro, registry, config.defaultTenant);
   const clickhouse = createClickHouse(endpoints.clickhouse);
   const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.deadLetters], log });
-  const total: StoreCounts = { stored: 0, duplicate: 0, deadLettered: 0, present: 0 };
+  const total: StoreCounts = { stored: 0, duplicate: 0, conflict: 0, deadLettered: 0, suppressed: 0, present: 0 };
   const sink = createSink({
     clickhouse,
     log,
@@ -189,9 +193,9 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
       const results = await publisher.publish(letters.map(letter => deadLetterRecord(config.topic.deadLetters, letter)));
       for (const result of results) if (!result.ok) throw result.error;
     },
-    onStored(counts) {
-      for (const name of ['stored', 'duplicate', 'deadLettered', 'present'] as const) total[name] += counts[name];
-      log.debug(counts, 'batch stored');
+    onStored(result) {
+      for (const name of Object.keys(total) as (keyof StoreCounts)[]) total[name] += result[name];
+      log.debug(result, 'batch stored');
     },
   });
 
@@ -207,7 +211,15 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     onFatal,
   };
   const subscriptions: Subscription[] = [];
+  const reconciliation = startReconciliation({
+    clickhouse,
+    everyMs: reconcileEveryMs,
+    leads: () => subscriptions[0]?.partitions().includes(0) === true,
+    onPass: result => log.debug(result, 'reconciliation passed'),
+    log,
+  });
   const close = async (): Promise<void> => {
+    await reconciliation.close();
     await Promise.all(subscriptions.map(subscription => subscription.close()));
     await publisher.close();
     await clickhouse.close();

@@ -45,6 +45,7 @@ export const catalogue = {
   tenant_missing: { status: null, retryable: false, meaning: 'the record names no tenant, and no default tenant is configured' },
   unreadable: { status: null, retryable: false, meaning: 'the value is neither framed by a schema id nor a JSON object' },
   schema_unknown: { status: null, retryable: false, meaning: 'the registry does not know the schema id of the value' },
+  row_refused: { status: null, retryable: false, meaning: 'ClickHouse refuses the event as a row, even without its JSON columns' },
   schema_mismatch: { status: null, retryable: false, meaning: 'the value cannot be read as an event by its schema' },
 
   // What the parts around millrace do.

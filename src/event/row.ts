@@ -15,6 +15,7 @@ export const eventColumns = [
   'tenant', 'event_id', 'message_id', 'dialect', 'source', 'write_key_id', 'type', 'event', 'user_key', 'user_id',
   'anonymous_id', 'previous_id', 'email', 'group_id', 'name', 'category', 'timestamp', 'sent_at', 'received_at',
   'properties', 'traits', 'context', 'integrations', 'violations', 'topic', 'partition', 'offset', 'raw',
+  'content_hash',
 ] as const;
 
 export interface RowSource extends Place {
@@ -22,17 +23,24 @@ export interface RowSource extends Place {
   source: 'http' | 'kafka';
   /** The record's key; null where it had none. */
   key: Buffer | null;
+  /** See content.ts; decimal text of 64 bits. */
+  contentHash: string;
 }
 
 /**
  * A row of `events` as one JSONCompactEachRow line. Never fails and never makes ClickHouse fail: what a column can't hold
  * is left out of it, named in `violations` as `not_queryable:<pointer>`, and stays in `raw`.
+ * `bare` leaves all JSON columns empty, for an event that ClickHouse has refused all the same.
  */
-export function eventRow(event: CanonicalEvent, from: RowSource): string {
+export function eventRow(event: CanonicalEvent, from: RowSource, bare = false): string {
   const violations = [...event.violations];
   const json = (name: 'properties' | 'traits' | 'context' | 'integrations'): string => {
     const sent = event[name];
     if (sent === null) return '{}';
+    if (bare) {
+      violations.push(`not_queryable:/${name}`);
+      return '{}';
+    }
     const { text, unfit } = makeQueryable(sent);
     for (const pointer of unfit) violations.push(`not_queryable:/${name}${pointer}`);
     return text;
@@ -54,7 +62,7 @@ export function eventRow(event: CanonicalEvent, from: RowSource): string {
     event.groupId ?? '', event.name ?? '', event.category ?? '',
   ]);
   const tail = JSON.stringify([violations, from.topic, from.partition]);
-  return `${head.slice(0, -1)},${times},${oneLine(jsonColumns)},${tail.slice(1, -1)},${from.offset},${JSON.stringify(event.raw ?? canonicalText(event))}]`;
+  return `${head.slice(0, -1)},${times},${oneLine(jsonColumns)},${tail.slice(1, -1)},${from.offset},${JSON.stringify(rawText(event))},${from.contentHash}]`;
 }
 
 /** JSON allows line breaks between tokens; a row is a line. */
@@ -62,7 +70,11 @@ function oneLine(json: string): string {
   return json.includes('\n') || json.includes('\r') ? json.replaceAll(/[\r\n]/g, ' ') : json;
 }
 
-/** The raw text of an event that never was JSON: Segment's shape, with its JSON parts as they are. */
+/** The event's JSON text as it came; of one that never was JSON: Segment's shape, with its JSON parts as they are. */
+export function rawText(event: CanonicalEvent): string {
+  return event.raw ?? canonicalText(event);
+}
+
 function canonicalText(event: CanonicalEvent): string {
   const fields: string[] = [];
   const add = (name: string, text: string | null): void => {

@@ -68,7 +68,9 @@ export async function migrate(connection: ClickHouseConnection, migrations: read
   }
 }
 
-/** `CREATE TABLE x` → `CREATE TABLE IF NOT EXISTS x`, and so for views; the files stay readable. */
+/** `CREATE TABLE x` → `CREATE TABLE IF NOT EXISTS x`, and so for views, and columns and indexes that are added; the files stay readable. */
 export function repeatable(statement: string): string {
-  return statement.replace(/^CREATE (TABLE|MATERIALIZED VIEW|VIEW) (?!IF NOT EXISTS)/, 'CREATE $1 IF NOT EXISTS ');
+  return statement
+    .replace(/^CREATE (TABLE|MATERIALIZED VIEW|VIEW|DICTIONARY) (?!IF NOT EXISTS)/, 'CREATE $1 IF NOT EXISTS ')
+    .replace(/^(ALTER TABLE \w+) ADD (COLUMN|INDEX) (?!IF NOT EXISTS)/, '$1 ADD $2 IF NOT EXISTS ');
 }

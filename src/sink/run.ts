@@ -4,14 +4,16 @@ import { createPartitions } from './partitions.ts';
 import type { IncomingBatch } from './partitions.ts';
 import { createStoreDeadLetters } from './store-dead-letters.ts';
 import type { DeadLetterRecord } from './store-dead-letters.ts';
+import { createEventTables } from './event-tables.ts';
 import { createStoreEvents } from './store-events.ts';
-import type { BuryDeadLetters, EventRecord, ReadEvents, StoreCounts } from './store-events.ts';
+import type { BuryDeadLetters, EventRecord, ReadEvents, StoreResult } from './store-events.ts';
+import { createSuppressions } from './suppressions.ts';
 
 export interface SinkOptions {
   clickhouse: ClickHouse;
   read: ReadEvents;
   bury: BuryDeadLetters;
-  onStored?: (counts: StoreCounts) => void;
+  onStored?: (result: StoreResult) => void;
   /** Largest insert; a batch is what one fetch brings, cut to this. */
   maxRows?: number;
   maxBytes?: number;
@@ -41,7 +43,12 @@ export function createSink(options: SinkOptions): Sink {
     return row === undefined || Number(row[0]) === 0 ? null : BigInt(String(row[1]));
   };
   return {
-    events: createPartitions({ ...limits, log, highestStored, store: createStoreEvents({ clickhouse, read, bury, log, onStored: options.onStored ?? (() => undefined) }) }),
+    events: createPartitions({
+      ...limits,
+      log,
+      highestStored,
+      store: createStoreEvents({ tables: createEventTables(clickhouse), read, bury, suppressions: createSuppressions(clickhouse), onStored: options.onStored ?? (() => undefined), log }),
+    }),
     // A letter is looked for by its id before and after every insert; no need to know how far the topic was read.
     deadLetters: createPartitions({ ...limits, log, highestStored: () => Promise.resolve(null), store: createStoreDeadLetters(clickhouse) }),
   };

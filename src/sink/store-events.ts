@@ -1,16 +1,18 @@
 import type { ReadRecord, TopicRecord } from '../contract/read-record.ts';
+import type { ErrorCode } from '../errors.ts';
+import { contentHash } from '../event/content.ts';
 import type { DeadLetter } from '../event/dead-letter.ts';
 import { deadLetterId } from '../event/dead-letter.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
-import { eventColumns, eventRow } from '../event/row.ts';
-import { clickHouseTime, storedTimeMs } from '../event/time.ts';
 import type { Log } from '../telemetry.ts';
 import { createClaims } from './claims.ts';
-import type { ClickHouse } from './clickhouse.ts';
+import type { Claims } from './claims.ts';
+import { placedId } from './event-tables.ts';
+import type { Conflict, EventTables, Outcome, StorableEvent } from './event-tables.ts';
 import type { Store, StoreRequest } from './partitions.ts';
 import { remainderToken } from './plan.ts';
 
-/** A record of the events topic; its place is the batch's topic and partition, and its offset. */
+/** A record of a topic of events; its place is the batch's topic and partition, and its offset. */
 export type EventRecord = Omit<TopicRecord, 'topic' | 'partition'> & { key: Buffer | null };
 
 /** The contract's reader (contract/read-record.ts): never throws for a record, throws where the registry can't be had. */
@@ -19,183 +21,154 @@ export type ReadEvents = (topic: string, partition: number, records: readonly Ev
 /** Puts letters on the dead-letter topic; resolves when all are acknowledged, else throws. */
 export type BuryDeadLetters = (letters: readonly DeadLetter[]) => Promise<void>;
 
+/** Whether an event is to be dropped because its user was erased; `refresh` comes before a batch. */
+export interface Suppressions {
+  refresh(signal: AbortSignal): Promise<void>;
+  has(event: CanonicalEvent): boolean;
+}
+
+/** What records came to. */
 export interface StoreCounts {
   stored: number;
   duplicate: number;
+  conflict: number;
   deadLettered: number;
+  suppressed: number;
   /** Rows that a replay found in place. */
   present: number;
 }
 
+/** What a batch came to, and how long its parts took. */
+export interface StoreResult extends StoreCounts {
+  topic: string;
+  partition: number;
+  replay: boolean;
+  /** By code. */
+  deadLetterCodes: Record<string, number>;
+  lookUpMs: number;
+  insertMs: number;
+  /** When the oldest stored event of the batch was received, or null; milliseconds since the epoch. */
+  oldestReceivedAtMs: number | null;
+}
+
 export interface StoreEventsOptions {
-  clickhouse: ClickHouse;
+  tables: EventTables;
   read: ReadEvents;
   bury: BuryDeadLetters;
-  onStored: (counts: StoreCounts) => void;
+  suppressions: Suppressions;
+  /** Shared by all topics of a process. */
+  claims?: Claims;
+  onStored: (result: StoreResult) => void;
+  /** Milliseconds of a clock that only runs forward. */
+  now?: () => number;
   log: Log;
 }
 
-interface Candidate {
-  record: EventRecord;
-  event: CanonicalEvent;
-  eventId: string;
-  source: 'http' | 'kafka';
+/** What became of events that could be read. */
+interface Settled {
+  outcomes: Outcome[];
+  conflicts: Conflict[];
+  refused: Map<StorableEvent, string>;
+  stored: StorableEvent[];
+  present: number;
+  lookUpMs: number;
+  insertMs: number;
 }
-
-interface Outcome {
-  offset: bigint;
-  tenant: string;
-  /** Of a dead letter, its own id. */
-  id: string;
-  outcome: 'duplicate' | 'dead_lettered';
-  reason: string;
-}
-
-interface StoredPlace {
-  topic: string;
-  partition: number;
-  offset: bigint;
-}
-
-const outcomeColumns = ['topic', 'partition', 'offset', 'tenant', 'event_id', 'outcome', 'reason'] as const;
-const idColumns = ['event_id', 'topic', 'partition', 'offset', 'stored_at'] as const;
 
 /**
- * Stores planned batches of events: every record ends as a row of `events`, a duplicate, or a dead letter, and each that is
- * no row of `events` as a row of `outcomes`.
+ * Stores planned batches of events: every record ends as a row of `events`, or as a row of `outcomes` that says why not.
+ *
+ *   1. read      each record by its contract: an event, or the reason why it is a dead letter
+ *   2. claim     the ids, within this process: of two batches with the same id, one waits for the other
+ *   3. look up   the ids; a replay also reads `events` at its own places, and what has an outcome already
+ *   4. sort out  in place already | duplicate or conflict | suppressed | to be stored
+ *   5. insert    what is to be stored, as one block under the plan's token; a replay looks afterwards what was dropped under it
+ *   6. bury      dead letters, on their topic
+ *   7. write     conflicts, then outcomes
  *
  * A find in `event_ids` is proof that an event is stored; a miss is not, since `events` is written first. So a replay also
- * reads `events` at its own places, gives `event_ids` what it lacks, and after the insert looks whether all rows are there:
- * ClickHouse drops every row under a token that it has seen, also rows that it has not.
+ * gives `event_ids` what it lacks. What is stored or has an outcome is not judged again.
  */
-export function createStoreEvents({ clickhouse, read, bury, onStored, log }: StoreEventsOptions): Store<EventRecord> {
-  const claims = createClaims();
+export function createStoreEvents({ tables, read, bury, suppressions, onStored, log, ...options }: StoreEventsOptions): Store<EventRecord> {
+  const claims = options.claims ?? createClaims();
+  const now = options.now ?? (() => performance.now());
 
-  /** Which ids `events` has at the places of these candidates. Their times let ClickHouse read a slice of the table only. */
-  const idsInEvents = async ({ topic, partition, signal }: StoreRequest<EventRecord>, candidates: readonly Candidate[]): Promise<Set<string>> => {
-    if (candidates.length === 0) return new Set();
-    const times = candidates.map(({ event }) => storedTimeMs(event.timestampMs));
-    const rows = await clickhouse.rows(
-      `SELECT offset, event_id FROM events
-       WHERE timestamp BETWEEN fromUnixTimestamp64Milli({from: Int64}) AND fromUnixTimestamp64Milli({to: Int64})
-         AND topic = {topic: String} AND partition = {partition: UInt32} AND offset BETWEEN {first: UInt64} AND {last: UInt64}`,
-      {
-        from: String(times.reduce((a, b) => Math.min(a, b))),
-        to: String(times.reduce((a, b) => Math.max(a, b))),
-        topic,
-        partition,
-        first: String(candidates[0]?.record.offset),
-        last: String(candidates.at(-1)?.record.offset),
-      },
-      signal,
-    );
-    return placedIds(rows);
-  };
-
-  const settledOutcomes = async ({ topic, partition, signal }: StoreRequest<EventRecord>, first: bigint, last: bigint): Promise<Set<string>> => {
-    const rows = await clickhouse.rows(
-      `SELECT offset, event_id FROM outcomes WHERE topic = {topic: String} AND partition = {partition: UInt32} AND offset BETWEEN {first: UInt64} AND {last: UInt64}`,
-      { topic, partition, first: String(first), last: String(last) },
-      signal,
-    );
-    return placedIds(rows);
-  };
-
-  /** Where each of these ids is stored; ids are UUIDs of our own making, so they may stand in the text. */
-  const findIds = async (ids: readonly string[], signal: AbortSignal): Promise<Map<string, StoredPlace[]>> => {
-    const found = new Map<string, StoredPlace[]>();
-    if (ids.length === 0) return found;
-    const rows = await clickhouse.rows(`SELECT event_id, topic, partition, offset FROM event_ids WHERE event_id IN (${ids.map(id => `'${id}'`).join()})`, undefined, signal);
-    for (const [id, topic, partition, offset] of rows) {
-      const places = found.get(String(id)) ?? [];
-      places.push({ topic: String(topic), partition: Number(partition), offset: BigInt(String(offset)) });
-      found.set(String(id), places);
-    }
-    return found;
-  };
-
-  const insertEvents = async (request: StoreRequest<EventRecord>, candidates: readonly Candidate[], token: string): Promise<void> => {
-    const { topic, partition, signal } = request;
-    const lines = candidates.map(({ record, event, eventId, source }) => eventRow(event, { topic, partition, offset: record.offset, eventId, source, key: record.key }));
-    await clickhouse.insert({ table: 'events', columns: eventColumns, lines, token }, signal);
-  };
-
-  /** Inserts what is not stored yet; says which candidates are duplicates. Their ids must be claimed. */
-  const storeCandidates = async (request: StoreRequest<EventRecord>, candidates: readonly Candidate[]): Promise<{ duplicates: Outcome[]; rows: number; present: number }> => {
+  /** Inserts what is not stored yet and says what became of the rest. The ids must be claimed. */
+  const settleEvents = async (request: StoreRequest<EventRecord>, events: readonly StorableEvent[]): Promise<Settled> => {
     const { topic, partition, token, replay, signal } = request;
-    const inEvents = replay ? await idsInEvents(request, candidates) : new Set<string>();
-    const found = await findIds([...new Set(candidates.map(({ eventId }) => eventId))], signal);
-    const seen = new Set<string>();
-    const missing: Candidate[] = [];
-    const duplicates: Outcome[] = [];
-    const lackingIds: Candidate[] = [];
-    let present = 0;
-    for (const candidate of candidates) {
-      const { eventId, record, event } = candidate;
+    const settled: Settled = { outcomes: [], conflicts: [], refused: new Map(), stored: [], present: 0, lookUpMs: 0, insertMs: 0 };
+    const began = now();
+    const inEvents = replay ? await tables.storedAt(request, events) : new Set<string>();
+    const found = await tables.findIds([...new Set(events.map(({ eventId }) => eventId))], signal);
+    settled.lookUpMs = now() - began;
+
+    const first = new Map<string, StorableEvent>();
+    const missing: StorableEvent[] = [];
+    const lackingIds: StorableEvent[] = [];
+    for (const candidate of events) {
+      const { offset, event, eventId } = candidate;
       const places = found.get(eventId);
-      const own = places?.some(at => at.topic === topic && at.partition === partition && at.offset === record.offset) === true;
-      if (own || inEvents.has(placedId(record.offset, eventId))) {
-        present++;
-        seen.add(eventId);
+      const own = places?.some(at => at.topic === topic && at.partition === partition && at.offset === offset) === true;
+      const before = first.get(eventId);
+      const elsewhere = places?.[0] ?? (before && { topic, partition, offset: before.offset, contentHash: before.contentHash });
+      if (own || inEvents.has(placedId(offset, eventId))) {
+        settled.present++;
+        first.set(eventId, candidate);
         if (!own) lackingIds.push(candidate);
-      } else if (places !== undefined || seen.has(eventId)) {
-        const at = places?.[0];
-        duplicates.push({ offset: record.offset, tenant: event.tenant, id: eventId, outcome: 'duplicate', reason: at === undefined ? 'in the same batch' : `${at.topic}/${at.partition}/${at.offset}` });
+      } else if (elsewhere !== undefined) {
+        const differs = elsewhere.contentHash !== '0' && elsewhere.contentHash !== candidate.contentHash;
+        settled.outcomes.push({ offset, tenant: event.tenant, id: eventId, outcome: differs ? 'conflict' : 'duplicate', reason: `${elsewhere.topic}/${elsewhere.partition}/${elsewhere.offset}` });
+        if (differs) settled.conflicts.push({ offset, event, eventId, stored: elsewhere });
+      } else if (suppressions.has(event)) {
+        settled.outcomes.push({ offset, tenant: event.tenant, id: eventId, outcome: 'suppressed', reason: 'the user was erased' });
       } else {
-        seen.add(eventId);
+        first.set(eventId, candidate);
         missing.push(candidate);
       }
     }
 
     if (lackingIds.length > 0) {
       log.info({ topic, partition, ids: lackingIds.length }, 'events were stored without their ids; adding those');
-      await clickhouse.insert({
-        table: 'event_ids',
-        columns: idColumns,
-        lines: lackingIds.map(({ eventId, record }) => `["${eventId}",${JSON.stringify(topic)},${partition},${record.offset},"${clickHouseTime(Date.now())}"]`),
-        token: remainderToken(`${token}/ids`, lackingIds.map(({ eventId }) => eventId)),
-      }, signal);
+      await tables.insertIds(request, lackingIds, remainderToken(`${token}/ids`, lackingIds.map(({ eventId }) => eventId)));
     }
-
     if (missing.length > 0) {
-      await insertEvents(request, missing, token);
+      const insertBegan = now();
+      settled.refused = await tables.insertEvents(request, missing, token);
+      settled.stored = missing.filter(row => !settled.refused.has(row));
       if (replay) {
-        const after = await idsInEvents(request, missing);
-        const still = missing.filter(({ record, eventId }) => !after.has(placedId(record.offset, eventId)));
+        const after = await tables.storedAt(request, settled.stored);
+        const still = settled.stored.filter(({ offset, eventId }) => !after.has(placedId(offset, eventId)));
         if (still.length > 0) {
           log.info({ topic, partition, rows: still.length }, 'rows were dropped under a token that was used; inserting them under their own');
-          await insertEvents(request, still, remainderToken(token, still.map(({ eventId }) => eventId)));
+          await tables.insertEvents(request, still, remainderToken(token, still.map(({ eventId }) => eventId)));
         }
       }
+      settled.insertMs = now() - insertBegan;
     }
-    return { duplicates, rows: missing.length, present };
+    if (settled.refused.size === 0) return settled;
+    // A duplicate of an event that was refused may be storable itself: judge the rest once more, as a replay.
+    const rest = await settleEvents({ ...request, replay: true }, events.filter(event => !settled.refused.has(event)));
+    return { ...rest, refused: new Map([...settled.refused, ...rest.refused]), stored: [...settled.stored, ...rest.stored], present: rest.present - settled.stored.length };
   };
 
   return async request => {
     const { topic, partition, records, token, replay, signal } = request;
-    const first = records[0]?.offset ?? 0n;
-    const last = records.at(-1)?.offset ?? 0n;
-
-    // What an earlier try settled is not judged again.
-    const outcomesBefore = replay ? await settledOutcomes(request, first, last) : new Set<string>();
-
+    const firstOffset = records[0]?.offset ?? 0n;
+    const lastOffset = records.at(-1)?.offset ?? 0n;
+    const settledBefore = replay ? await tables.outcomesAt(request, firstOffset, lastOffset) : new Set<string>();
     const readings = await read(topic, partition, records);
-    const candidates: Candidate[] = [];
+    await suppressions.refresh(signal);
+
     const outcomes: Outcome[] = [];
     const letters: DeadLetter[] = [];
-    records.forEach((record, index) => {
-      const reading = readings[index];
-      if (reading === undefined) return;
+    const codes: Record<string, number> = {};
+    const buryRecord = (record: EventRecord, reading: { code: ErrorCode; detail: string; tenant: string; messageId: string | null }): void => {
       const place = { topic, partition, offset: record.offset };
-      const letterId = deadLetterId(place, record.timestampMs);
-      // The id says that it was this very record: a topic made again has other records at the same offsets.
-      if (outcomesBefore.has(placedId(record.offset, letterId)) || (reading.ok && outcomesBefore.has(placedId(record.offset, reading.eventId)))) return;
-      if (reading.ok) {
-        candidates.push({ record, event: reading.event, eventId: reading.eventId, source: reading.source });
-        return;
-      }
+      const id = deadLetterId(place, record.timestampMs);
+      codes[reading.code] = (codes[reading.code] ?? 0) + 1;
+      outcomes.push({ offset: record.offset, tenant: reading.tenant, id, outcome: 'dead_lettered', reason: reading.code });
       letters.push({
-        id: letterId,
+        id,
         tenant: reading.tenant,
         atMs: Math.max(0, record.timestampMs),
         code: reading.code,
@@ -206,36 +179,62 @@ export function createStoreEvents({ clickhouse, read, bury, onStored, log }: Sto
         messageId: reading.messageId,
         place,
       });
-      outcomes.push({ offset: record.offset, tenant: reading.tenant, id: letterId, outcome: 'dead_lettered', reason: reading.code });
+    };
+
+    const events: StorableEvent[] = [];
+    const recordsOf = new Map<StorableEvent, EventRecord>();
+    records.forEach((record, index) => {
+      const reading = readings[index];
+      if (reading === undefined) return;
+      // The id says that it was this very record: a topic made again has other records at the same offsets.
+      if (settledBefore.has(placedId(record.offset, deadLetterId({ topic, partition, offset: record.offset }, record.timestampMs)))) return;
+      if (!reading.ok) {
+        buryRecord(record, reading);
+        return;
+      }
+      const { event, eventId, source } = reading;
+      if (settledBefore.has(placedId(record.offset, eventId))) return;
+      const storable: StorableEvent = { offset: record.offset, key: record.key, event, eventId, source, contentHash: contentHash(event) };
+      events.push(storable);
+      recordsOf.set(storable, record);
     });
 
-    const release = await claims.take(new Set(candidates.map(({ eventId }) => eventId)), signal);
-    let stored: { duplicates: Outcome[]; rows: number; present: number };
+    const release = await claims.take(new Set(events.map(({ eventId }) => eventId)), signal);
+    let settled: Settled;
     try {
-      stored = await storeCandidates(request, candidates);
+      settled = await settleEvents(request, events);
     } finally {
       release();
     }
-    outcomes.push(...stored.duplicates);
+    outcomes.push(...settled.outcomes);
+    for (const [refused, detail] of settled.refused) {
+      const record = recordsOf.get(refused);
+      if (record !== undefined) buryRecord(record, { code: 'row_refused', detail, tenant: refused.event.tenant, messageId: refused.event.messageId });
+    }
 
     if (letters.length > 0) await bury(letters);
-    if (outcomes.length > 0) {
-      await clickhouse.insert({
-        table: 'outcomes',
-        columns: outcomeColumns,
-        lines: outcomes.map(({ offset, tenant, id, outcome, reason }) => `${JSON.stringify([topic, partition]).slice(0, -1)},${offset},${JSON.stringify([tenant, id, outcome, reason]).slice(1)}`),
-        token: remainderToken(`${token}/outcomes`, outcomes.map(({ offset }) => String(offset))),
-      }, signal);
+    if (settled.conflicts.length > 0) {
+      const listed = replay ? await tables.conflictsAt(request, firstOffset, lastOffset) : new Set<string>();
+      const fresh = settled.conflicts.filter(({ offset, eventId }) => !listed.has(placedId(offset, eventId)));
+      if (fresh.length > 0) await tables.insertConflicts(request, fresh, remainderToken(`${token}/conflicts`, fresh.map(({ offset }) => String(offset))));
     }
-    onStored({ stored: stored.rows, duplicate: stored.duplicates.length, deadLettered: letters.length, present: stored.present });
+    if (outcomes.length > 0) await tables.insertOutcomes(request, outcomes, remainderToken(`${token}/outcomes`, outcomes.map(({ offset }) => String(offset))));
+
+    const count = (outcome: Outcome['outcome']): number => outcomes.reduce((sum, each) => sum + (each.outcome === outcome ? 1 : 0), 0);
+    onStored({
+      topic,
+      partition,
+      stored: settled.stored.length,
+      duplicate: count('duplicate'),
+      conflict: count('conflict'),
+      deadLettered: letters.length,
+      suppressed: count('suppressed'),
+      present: settled.present,
+      replay,
+      deadLetterCodes: codes,
+      lookUpMs: settled.lookUpMs,
+      insertMs: settled.insertMs,
+      oldestReceivedAtMs: settled.stored.reduce<number | null>((oldest, { event }) => Math.min(oldest ?? Infinity, event.receivedAtMs), null),
+    });
   };
-}
-
-/** An id at an offset of the batch's partition. A topic that was made again has several ids at one offset. */
-function placedId(offset: unknown, id: unknown): string {
-  return `${String(offset)}/${String(id)}`;
-}
-
-function placedIds(rows: readonly unknown[][]): Set<string> {
-  return new Set(rows.map(([offset, id]) => placedId(offset, id)));
 }

@@ -85,6 +85,8 @@ export interface SubscribeOptions {
 export interface Subscription {
   /** Whether the member has joined its group and its session is alive. */
   joined(): boolean;
+  /** The partitions that this member holds now. */
+  partitions(): readonly number[];
   close(): Promise<void>;
 }
 
@@ -100,6 +102,7 @@ const ownershipErrors = new Set(['ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID', 'REB
 interface LiveSession extends Session {
   controller: AbortController;
   cause: Error | null;
+  partitions: readonly number[];
   running: Set<Promise<unknown>>;
   committed: Promise<Map<number, Committed>> | null;
 }
@@ -217,7 +220,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     if (session !== null) end(session, new Rejoin('the group was joined anew'));
     const controller = new AbortController();
-    session = { controller, signal: controller.signal, cause: null, running: new Set(), committed: null };
+    session = { controller, signal: controller.signal, cause: null, partitions: payload.memberAssignment[topic] ?? [], running: new Set(), committed: null };
     log.info({ groupId, topic, partitions: payload.memberAssignment[topic] ?? [] }, 'consumer group joined');
   });
   consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
@@ -242,6 +245,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
 
   return {
     joined: () => session !== null && session.cause === null,
+    partitions: () => (session !== null && session.cause === null ? session.partitions : []),
     async close() {
       closing = true;
       const patience = setTimeout(() => {

@@ -49,7 +49,7 @@ test('what a batch gives to all of its events is bounded, checked, and kept in r
   const [one] = taken;
   assert.ok(one);
   assert.equal(one.raw, `{"context":{"big":18446744073709551616},"integrations":{"All":false},${event.slice(1)}`);
-  const row = eventRow(one, { topic: 't', partition: 0, offset: 0n, eventId: 'x', source: 'http', key: null });
+  const row = eventRow(one, { topic: 't', partition: 0, offset: 0n, eventId: 'x', source: 'http', key: null, contentHash: '0' });
   assert.match(row, /not_queryable:\/context\/big/);
   const padded = `{"type":"page","userId":"u","properties":{"p":"${'x'.repeat(262_144 - 100)}"}}`;
   await post('/api/v1/events/batch', `{"context":{"p":"${'c'.repeat(2_000)}"},"batch":[${padded}]}`);

@@ -11,7 +11,7 @@ const event: CanonicalEvent = {
   timestampMs: 0, sentAtMs: null, receivedAtMs: 0, properties: null, traits: null, context: null, integrations: null, writeKeyId: null, violations: [], raw: null,
 };
 const row = (part: Partial<CanonicalEvent>): Record<string, unknown> => {
-  const line = eventRow({ ...event, ...part }, { topic: 't', partition: 0, offset: 2n ** 63n - 1n, eventId: '00000000-0000-0000-0000-000000000000', source: 'kafka', key: Buffer.from([0xff, 0x41]) });
+  const line = eventRow({ ...event, ...part }, { topic: 't', partition: 0, offset: 2n ** 63n - 1n, eventId: '00000000-0000-0000-0000-000000000000', source: 'kafka', key: Buffer.from([0xff, 0x41]), contentHash: '18446744073709551615' });
   assert.ok(!line.includes('\n'));
   const cells = JSON.parse(line) as unknown[];
   assert.equal(cells.length, eventColumns.length);

@@ -75,6 +75,36 @@ test('the same message id in other content, and at once in one batch, is one row
   await system.post('/api/v1/events', { ...one, event: 'Third', userId: 'another' });
   await settled((expected += 3));
   assert.deepEqual(await system.query(`SELECT event FROM events WHERE message_id = 'same-id'`), [{ event: 'First' }]);
+  const conflicts = await system.query<Record<string, string>>(`SELECT c.message_id AS message_id, JSONExtractString(c.raw, 'event') AS event, (c.stored_topic, c.stored_partition, c.stored_offset) = (e.topic, e.partition, e.offset) AS of_the_stored,
+    o.outcome, o.reason = concat(e.topic, '/', toString(e.partition), '/', toString(e.offset)) AS reason_names_it
+    FROM conflicts AS c JOIN events AS e ON c.event_id = e.event_id JOIN outcomes AS o ON (o.topic, o.partition, o.offset) = (c.topic, c.partition, c.offset) ORDER BY event`);
+  assert.deepEqual(conflicts, ['Second', 'Third'].map(event => ({ message_id: 'same-id', event, of_the_stored: 1, outcome: 'conflict', reason_names_it: 1 })));
+});
+
+test('the same message id in other content from another tenant is another event; a retry with another sentAt is no conflict', async () => {
+  const one = { type: 'track', userId: 'retry', event: 'Once', messageId: 'retry-id', timestamp: '2025-01-01T00:00:00Z', properties: { a: 1, b: 2 } };
+  await system.post('/api/v1/events', { ...one, sentAt: new Date().toISOString() });
+  await system.post('/api/v1/events', { ...one, properties: { b: 2, a: 1 }, sentAt: new Date(Date.now() + 1_000).toISOString() }, { authorization: `Basic ${Buffer.from('dev:').toString('base64')}`, 'user-agent': 'another' });
+  await settled((expected += 2));
+  assert.deepEqual(await system.query(`SELECT outcome FROM outcomes WHERE event_id = '${eventId('dev', 'retry-id')}'`), [{ outcome: 'duplicate' }]);
+  const kafka = new Kafka({ brokers: sharedStack().kafkaBrokers.split(','), logLevel: logLevel.NOTHING });
+  const producer = kafka.producer();
+  await producer.connect();
+  await producer.send({ topic: system.config.topic.events, messages: [{ key: 'x', value: JSON.stringify({ ...one, event: 'Of another' }), headers: { tenant: 'another' } }] });
+  await producer.disconnect();
+  await settled((expected += 1));
+  assert.deepEqual(await system.query(`SELECT tenant, event FROM events WHERE message_id = 'retry-id' ORDER BY tenant`), [{ tenant: 'another', event: 'Of another' }, { tenant: 'dev', event: 'Once' }]);
+});
+
+test('the events of an erased user that were received before are dropped, and say so', async () => {
+  await system.command(`INSERT INTO suppressions (tenant, user_id, received_before) VALUES ('dev', 'erased', now64(3) + INTERVAL 1 HOUR), ('another', 'kept', now64(3) + INTERVAL 1 HOUR)`);
+  await eventually(async () => {
+    await system.post('/api/v1/events/batch', { batch: [{ type: 'page', userId: 'erased', name: 'P' }, { type: 'page', anonymousId: 'erased', name: 'P' }, { type: 'page', userId: 'kept', name: 'P' }] });
+    await settled((expected += 3));
+    return system.query<{ n: string }>(`SELECT count() AS n FROM outcomes WHERE outcome = 'suppressed'`);
+  }, ([row]) => Number(row?.n) >= 2);
+  const rows = await system.query<{ user_key: string; n: string }>(`SELECT user_key, count() AS n FROM events WHERE user_key IN ('erased', 'kept') GROUP BY user_key`);
+  assert.ok(rows.some(({ user_key }) => user_key === 'kept'));
 });
 
 test('the same message ids for two users, in two partitions at the same moment, are one row each', async () => {

@@ -11,6 +11,7 @@ export interface System {
   door: RunningDoor;
   sink: RunningSink | null;
   query: <T = Record<string, unknown>>(statement: string) => Promise<T[]>;
+  command: (statement: string) => Promise<void>;
   /** POST to the door with the dev key; headers may replace that. */
   post: (path: string, body: unknown, headers?: Record<string, string>) => Promise<{ status: number; headers: Headers; body: Record<string, unknown> }>;
   close: () => Promise<void>;
@@ -28,6 +29,9 @@ export async function startSystem(config: Config, { withSink = true } = {}): Pro
     door,
     sink,
     query: statement => ask(clickhouse, statement),
+    async command(statement) {
+      await clickhouse.command({ query: statement });
+    },
     async post(path, body, headers = { authorization: `Basic ${Buffer.from('dev:').toString('base64')}` }) {
       const response = await fetch(`${door.url}${path}`, {
         method: 'POST',

@@ -3,6 +3,7 @@ import { createEventAvro } from '../../src/contract/event-avro.ts';
 import { createRecordReader } from '../../src/contract/read-record.ts';
 import { userKey } from '../../src/event/canonical.ts';
 import { elementSpans } from '../../src/event/json-text.ts';
+import { contentHash } from '../../src/event/content.ts';
 import { eventColumns, eventRow } from '../../src/event/row.ts';
 import { readSegmentEvent } from '../../src/event/segment.ts';
 import { packageRoot } from '../helpers/local.ts';
@@ -29,8 +30,8 @@ export async function runVector(body: string): Promise<VectorResult> {
   const reader = createRecordReader(avro, { register: () => Promise.reject(new Error('not asked')), writerSchema: async () => ({ ok: true, avroText: avro.schemaText }) }, null);
   const [found] = await reader.read([{ topic: 'events', partition: 3, offset: 7n, value, timestampMs: 0, header: name => headers[name] ?? null }]);
   if (found?.ok !== true) throw new Error(`unreadable: ${JSON.stringify(found)}`);
-  const line = eventRow(found.event, { topic: 'events', partition: 3, offset: 7n, eventId: found.eventId, source: found.source, key: Buffer.from(key) });
+  const line = eventRow(found.event, { topic: 'events', partition: 3, offset: 7n, eventId: found.eventId, source: found.source, key: Buffer.from(key), contentHash: contentHash(found.event) });
   const cells = elementSpans(line, 0).map(([start, end]) => line.slice(start, end));
-  const cell = (column: string, text = ''): unknown => (jsonColumns.has(column) ? text : JSON.parse(text));
+  const cell = (column: string, text = ''): unknown => (jsonColumns.has(column) || column === 'content_hash' ? text : JSON.parse(text));
   return { key, avroHex: value.toString('hex'), row: Object.fromEntries(eventColumns.map((column, index) => [column, cell(column, cells[index])])) };
 }

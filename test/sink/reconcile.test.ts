@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { createClickHouse } from '../../src/sink/clickhouse.ts';
+import type { ClickHouse } from '../../src/sink/clickhouse.ts';
+import { migrate, readMigrations } from '../../src/sink/migrate.ts';
+import { reconcile } from '../../src/sink/reconcile.ts';
+import type { ReconcileResult } from '../../src/sink/reconcile.ts';
+import { packageRoot } from '../helpers/local.ts';
+import { sharedStack, testLog } from '../helpers/shared-stack.ts';
+
+let clickhouse: ClickHouse;
+let database: string;
+beforeEach(async () => {
+  database = `reconcile_${randomUUID().slice(0, 8)}`;
+  const connection = { url: sharedStack().clickhouseUrl, database, timeoutMs: 20_000 };
+  await migrate(connection, readMigrations(join(packageRoot, 'schemas', 'clickhouse')), testLog());
+  clickhouse = createClickHouse(connection);
+});
+afterEach(async () => {
+  await clickhouse.command(`DROP DATABASE ${database}`);
+  await clickhouse.close();
+});
+
+const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
+/** A row of `events` as another sink would have left it, `secondsAgo`. */
+const store = (n: number, partition: number, offset: number, { secondsAgo = 5, event = `it's "${n}"`, hash = 7, topic = 'events' } = {}): Promise<void> =>
+  clickhouse.command(`INSERT INTO events (tenant, event_id, message_id, event, timestamp, received_at, stored_at, topic, partition, offset, raw, content_hash)
+    VALUES ('te\\\\na''nt', '${id(n)}', 'm-${n}', '${event.replaceAll("'", "''")}', '2025-03-15 00:00:00.123', '2025-03-15 00:00:00', now64(3) - INTERVAL ${secondsAgo * 1_000} MILLISECOND, '${topic}', ${partition}, ${offset}, '{"hash":${hash}}', ${hash})`);
+const outcome = (n: number, partition: number, offset: number, secondsAgo = 0): Promise<void> =>
+  clickhouse.command(`INSERT INTO outcomes (topic, partition, offset, tenant, event_id, outcome, reason, at) VALUES ('events', ${partition}, ${offset}, 't', '${id(n)}', 'duplicate', 'events/9/9', now64(3) - INTERVAL ${secondsAgo} SECOND)`);
+const pass = (): Promise<ReconcileResult> => reconcile({ clickhouse, log: testLog() });
+const places = async (table: 'events' | 'event_ids' | 'outcomes' | 'conflicts', columns = ''): Promise<string[]> =>
+  (await clickhouse.rows(`SELECT concat(toString(toUInt32(right(toString(event_id), 6))), '@', toString(partition), '/', toString(offset)${columns}) AS place FROM ${table} ORDER BY place`)).flat().map(String);
+
+test('of two rows of one id the first stored stays; the other is a duplicate, and accounted for', async () => {
+  await store(1, 0, 10, { secondsAgo: 3 });
+  await store(1, 1, 20, { secondsAgo: 9 });
+  await store(1, 2, 5, { secondsAgo: 1 });
+  await store(2, 0, 11);
+  const result = await pass();
+  assert.deepEqual([result.removed, result.corrected, result.eventIds], [2, 0, [id(1)]]);
+  assert.deepEqual(await places('events'), ['1@1/20', '2@0/11']);
+  assert.deepEqual(await places('event_ids'), ['1@1/20', '2@0/11']);
+  assert.deepEqual(await places('outcomes', ", ' ', outcome, ' ', reason"), ['1@0/10 duplicate events/1/20', '1@2/5 duplicate events/1/20']);
+  assert.deepEqual(await pass(), { removed: 0, corrected: 0, eventIds: [] });
+  assert.deepEqual((await clickhouse.rows('SELECT removed FROM reconciliations ORDER BY removed')).flat().map(Number), [0, 2]);
+});
+
+test('other content is a conflict, with its text kept', async () => {
+  await store(1, 0, 10, { secondsAgo: 9 });
+  await store(1, 1, 20, { hash: 8, event: 'another' });
+  await store(1, 1, 21, { hash: 0 });
+  await pass();
+  assert.deepEqual(await places('outcomes', ", ' ', outcome"), ['1@1/20 conflict', '1@1/21 duplicate']);
+  assert.deepEqual(await places('conflicts', ", ' ', stored_topic, toString(stored_partition), toString(stored_offset), ' ', message_id, raw"), ['1@1/20 events010 m-1{"hash":8}']);
+});
+
+test('a row whose record has an outcome gives way, whenever it was stored: an insert that came late', async () => {
+  await store(1, 0, 10, { secondsAgo: 9 });
+  await outcome(1, 0, 10);
+  await store(1, 1, 20);
+  await pass();
+  assert.deepEqual(await places('events'), ['1@1/20']);
+  assert.deepEqual(await places('outcomes'), ['1@0/10']);
+});
+
+test('the same place twice: one row stays and nothing is accounted', async () => {
+  await store(1, 0, 10, { secondsAgo: 9 });
+  await store(1, 0, 10, { secondsAgo: 4 });
+  await pass();
+  assert.deepEqual([await places('events'), await places('event_ids'), await places('outcomes')], [['1@0/10'], ['1@0/10', '1@0/10'], []]);
+});
+
+test('rows that nothing tells apart: a copy takes their place', async () => {
+  await clickhouse.command(`INSERT INTO events (tenant, event_id, message_id, timestamp, received_at, stored_at, topic, partition, offset, properties) SELECT 't', '${id(1)}', 'm', '2025-01-01 00:00:00', '2025-01-01 00:00:00', now64(3) - INTERVAL 5 SECOND, 'events', 0, 10, '{"a":{"b":[1,"x"]}}' FROM numbers(2)`);
+  assert.equal((await pass()).removed, 0);
+  assert.equal((await pass()).removed, 2);
+  assert.deepEqual(await places('events'), ['1@0/10']);
+  assert.deepEqual((await clickhouse.rows('SELECT toJSONString(properties) FROM events')).flat(), ['{"a":{"b":["1","x"]}}']);
+  assert.deepEqual(await places('outcomes'), []);
+});
+
+test('an outcome of a record that is in events after all is removed, but not in its first minute', async () => {
+  await store(1, 0, 10);
+  await store(2, 0, 11);
+  await outcome(1, 0, 10, 90);
+  await outcome(2, 0, 11, 5);
+  await outcome(3, 0, 12, 90);
+  assert.equal((await pass()).corrected, 1);
+  assert.deepEqual(await places('outcomes'), ['2@0/11', '3@0/12']);
+  assert.deepEqual(await places('events'), ['1@0/10', '2@0/11']);
+});
+
+test('a pass looks back from the last one, and a crash before its end costs nothing', async () => {
+  await pass();
+  await store(1, 0, 10, { secondsAgo: 600 });
+  await store(1, 1, 20, { secondsAgo: 1 });
+  // As if a pass had died after accounting for the loser.
+  await outcome(1, 1, 20);
+  assert.equal((await pass()).removed, 1);
+  assert.deepEqual([await places('events'), await places('outcomes')], [['1@0/10'], ['1@1/20']]);
+});
+
+test('two passes at once leave one row each', async () => {
+  await Promise.all(Array.from({ length: 40 }, (_, n) => [store(n, 0, n), store(n, 1, n, { secondsAgo: 4 })]).flat());
+  await Promise.all([pass(), pass()]);
+  assert.deepEqual(await places('events'), Array.from({ length: 40 }, (_, n) => `${n}@0/${n}`).sort());
+  assert.deepEqual([...new Set(await places('outcomes'))], Array.from({ length: 40 }, (_, n) => `${n}@1/${n}`).sort());
+});
