@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { MillraceError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
 import { createClickHouse } from './clickhouse.ts';
-import type { ClickHouseConnection } from './clickhouse.ts';
+import type { ClickHouse, ClickHouseConnection } from './clickhouse.ts';
 
 export interface Migration {
   /** NNNN of its file name. */
@@ -66,6 +66,19 @@ export async function migrate(connection: ClickHouseConnection, migrations: read
   } finally {
     await clickhouse.close();
   }
+}
+
+/**
+ * How long an event id is remembered, in days; null is for ever. A message id that comes again after that is another event.
+ * Alters the table only where it says otherwise, since that goes over all of its parts.
+ */
+export async function setIdRetention(clickhouse: ClickHouse, days: number | null, log: Log): Promise<void> {
+  const [row] = await clickhouse.rows(`SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'event_ids'`);
+  const present = /TTL toDateTime\(stored_at\) \+ (?:toIntervalDay\((\d+)\)|INTERVAL (\d+) DAY)/.exec(String(row?.[0]));
+  const presentDays = present === null ? null : Number(present[1] ?? present[2]);
+  if (presentDays === days) return;
+  await clickhouse.command(days === null ? 'ALTER TABLE event_ids REMOVE TTL' : `ALTER TABLE event_ids MODIFY TTL toDateTime(stored_at) + INTERVAL ${days} DAY`);
+  log.info({ before: presentDays, days }, 'retention of event ids changed');
 }
 
 /** `CREATE TABLE x` → `CREATE TABLE IF NOT EXISTS x`, and so for views, and columns and indexes that are added; the files stay readable. */

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { createClickHouse } from '../../src/sink/clickhouse.ts';
-import { migrate, readMigrations, repeatable, splitStatements } from '../../src/sink/migrate.ts';
+import { migrate, readMigrations, repeatable, setIdRetention, splitStatements } from '../../src/sink/migrate.ts';
 import { packageRoot } from '../helpers/local.ts';
 import { sharedStack, testLog } from '../helpers/shared-stack.ts';
 
@@ -48,6 +48,28 @@ test('migrations apply once, heal after a crash in the middle, run at once from 
     await assert.rejects(migrate(connection, edited, testLog()), { code: 'migration_changed' });
   } finally {
     await clickhouse.command(`DROP DATABASE IF EXISTS ${connection.database}`);
+    await clickhouse.close();
+  }
+});
+
+test('event ids are kept for ever, or for so many days; the table is altered only where that changes', async () => {
+  const connection = { url: sharedStack().clickhouseUrl, database: `retention_${randomUUID().slice(0, 8)}`, timeoutMs: 20_000 };
+  await migrate(connection, readMigrations(join(packageRoot, 'schemas', 'clickhouse')), testLog());
+  const clickhouse = createClickHouse(connection);
+  const altered: string[] = [];
+  const watched = { ...clickhouse, command: (statement: string) => { altered.push(statement); return clickhouse.command(statement); } };
+  const count = async (): Promise<number> => Number((await clickhouse.rows('SELECT count() FROM event_ids'))[0]?.[0]);
+  try {
+    await clickhouse.command(`INSERT INTO event_ids (event_id, stored_at) VALUES (generateUUIDv4(), now64(3) - INTERVAL 40 DAY), (generateUUIDv4(), now64(3))`);
+    for (const days of [null, 60, 60, 30, 30]) await setIdRetention(watched, days, testLog());
+    assert.equal(altered.length, 2);
+    await clickhouse.command('OPTIMIZE TABLE event_ids FINAL');
+    assert.equal(await count(), 1);
+    for (const days of [null, null]) await setIdRetention(watched, days, testLog());
+    assert.equal(altered.length, 3);
+    assert.equal(await count(), 1);
+  } finally {
+    await clickhouse.command(`DROP DATABASE ${connection.database}`);
     await clickhouse.close();
   }
 });
