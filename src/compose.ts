@@ -53,9 +53,6 @@ const schemaPath = (config: Config): string => join(config.packageRoot, 'schemas
 /** Dead letters may be as large as a record can get, and then some headers. */
 const deadLetterBytes = 8 * 1024 * 1024;
 
-/** With what a pass takes, the same event stored by two sinks at once is single again within a minute. */
-const reconcileEveryMs = 20_000;
-
 /** The parts as the configuration names them; for those it leaves out, the embedded ones of `stack`. */
 export function endpointsOf(config: Config, stack: LocalStack | null): Endpoints {
   const brokers = config.kafka.brokers ?? stack?.kafkaBrokers?.split(',');
@@ -213,7 +210,7 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
   const subscriptions: Subscription[] = [];
   const reconciliation = startReconciliation({
     clickhouse,
-    everyMs: reconcileEveryMs,
+    everyMs: config.reconcileEveryMs,
     leads: () => subscriptions[0]?.partitions().includes(0) === true,
     onPass: result => log.debug(result, 'reconciliation passed'),
     log,

@@ -26,6 +26,8 @@ export interface Config {
   consumerGroup: string;
   /** Milliseconds without a heartbeat until a dead sink's partitions go to others. */
   sessionTimeoutMs: number;
+  /** Milliseconds between two looks for events that two sinks stored at once; with what a look takes, they are single again within a minute. */
+  reconcileEveryMs: number;
 }
 
 export interface WriteKeyConfig {
@@ -154,6 +156,7 @@ export function readConfig(environment: Environment, packageRoot: string, workin
     },
     consumerGroup: 'millrace.sink',
     sessionTimeoutMs: 10_000,
+    reconcileEveryMs: 20_000,
   };
 
   // In production each role runs alone, against parts that others run.
