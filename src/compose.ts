@@ -18,6 +18,7 @@ import type { LocalStack } from './local/stack.ts';
 import { createClickHouse } from './sink/clickhouse.ts';
 import type { ClickHouseConnection } from './sink/clickhouse.ts';
 import { migrate, readMigrations } from './sink/migrate.ts';
+import { createReconcileTables } from './sink/reconcile-tables.ts';
 import { startReconciliation } from './sink/reconcile.ts';
 import { createSink } from './sink/run.ts';
 import type { StoreCounts } from './sink/store-events.ts';
@@ -209,7 +210,7 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
   };
   const subscriptions: Subscription[] = [];
   const reconciliation = startReconciliation({
-    clickhouse,
+    tables: createReconcileTables(clickhouse),
     everyMs: config.reconcileEveryMs,
     leads: () => subscriptions[0]?.partitions().includes(0) === true,
     onPass: result => log.debug(result, 'reconciliation passed'),

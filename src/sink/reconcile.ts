@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { asError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
-import type { ClickHouse } from './clickhouse.ts';
+import { remainderToken } from './plan.ts';
+import type { ReconcileTables, StoredRow, SurplusOutcome } from './reconcile-tables.ts';
 
 /*
  * The race that planning and look-up leave: the same message id in two partitions, stored by two sinks in the same moment;
@@ -27,7 +27,7 @@ export interface ReconcileResult {
 }
 
 export interface ReconcileOptions {
-  clickhouse: ClickHouse;
+  tables: ReconcileTables;
   /**
    * How far before the last pass rows are looked at again: longer than any insert can take from its first byte to its commit,
    * or lie in a network. Milliseconds; default 15 minutes.
@@ -38,18 +38,10 @@ export interface ReconcileOptions {
   log: Log;
 }
 
-interface StoredRow {
-  tenant: string;
-  event: string;
-  /** Times in milliseconds, as decimal text. */
-  timestamp: string;
-  storedAt: string;
-  eventId: string;
-  topic: string;
-  partition: number;
-  offset: bigint;
-  contentHash: string;
-  hasOutcome: boolean;
+/** A row that goes, and the one of the same id that stays. */
+export interface Surplus {
+  loser: StoredRow;
+  winner: StoredRow;
 }
 
 const defaultOverlapMs = 15 * 60_000;
@@ -57,45 +49,52 @@ const defaultOverlapMs = 15 * 60_000;
 const maxIds = 5_000;
 
 /** One pass. Throws where ClickHouse can't be had; made again it finishes what was begun. */
-export async function reconcile({ clickhouse, log, overlapMs = defaultOverlapMs, correctAfterMs = 60_000 }: ReconcileOptions, signal?: AbortSignal): Promise<ReconcileResult> {
-  const rows = (statement: string, params: Record<string, unknown> = {}): Promise<unknown[][]> => clickhouse.rows(statement, params, signal);
-  const [times] = await rows('SELECT toUnixTimestamp64Milli(now64(3)), toUnixTimestamp64Milli(max(checked_until)) FROM reconciliations');
-  const nowMs = Number(times?.[0]);
-  const from = String(Math.max(0, Number(times?.[1]) - overlapMs));
-  const since = 'stored_at >= fromUnixTimestamp64Milli({from: Int64})';
+export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, correctAfterMs = 60_000 }: ReconcileOptions, signal?: AbortSignal): Promise<ReconcileResult> {
+  const { nowMs, checkedUntilMs } = await tables.times(signal);
+  const sinceMs = Math.max(0, checkedUntilMs - overlapMs);
 
-  const twice = (await rows(`SELECT event_id FROM events WHERE ${since} GROUP BY event_id HAVING count() > 1 LIMIT ${maxIds}`, { from })).map(([id]) => String(id));
-  const removed = twice.length === 0 ? [] : await removeSurplus(clickhouse, twice, signal);
+  const twice = await tables.idsStoredTwice(sinceMs, maxIds, signal);
+  const removed = twice.length === 0 ? [] : await removeSurplus(tables, twice, signal);
   if (removed.length > 0) log.warn({ events: twice.length, rows: removed.length, places: removed.slice(0, 10).map(placeOf) }, 'events that were stored twice are single again');
 
-  const corrected = await correctOutcomes(clickhouse, from, nowMs - correctAfterMs, signal);
-  if (corrected > 0) log.warn({ outcomes: corrected }, 'outcomes of records that are in events after all were removed');
-
-  // A pass that could not take on all says nothing about how far it looked.
-  const until = twice.length < maxIds ? nowMs : Number(times?.[1]);
-  await clickhouse.command(`INSERT INTO reconciliations (checked_until, removed, corrected) VALUES (fromUnixTimestamp64Milli(${until}), ${removed.length}, ${corrected})`, signal);
-  return { removed: removed.length, corrected, eventIds: removed.length > 0 ? twice : [] };
-}
-
-async function removeSurplus(clickhouse: ClickHouse, ids: readonly string[], signal?: AbortSignal): Promise<StoredRow[]> {
-  const idList = ids.map(id => `'${id}'`).join();
-  const found = await clickhouse.rows(
-    `SELECT tenant, event, toUnixTimestamp64Milli(timestamp), toUnixTimestamp64Milli(stored_at), event_id, topic, partition, offset, content_hash,
-       (topic, partition, offset, event_id) IN (SELECT topic, partition, offset, event_id FROM outcomes WHERE event_id IN (${idList}))
-     FROM events WHERE event_id IN (${idList})`,
-    {},
-    signal,
-  );
-  const byId = new Map<string, StoredRow[]>();
-  for (const [tenant, event, timestamp, storedAt, eventId, topic, partition, offset, contentHash, hasOutcome] of found) {
-    const row: StoredRow = {
-      tenant: String(tenant), event: String(event), timestamp: String(timestamp), storedAt: String(storedAt), eventId: String(eventId), topic: String(topic), partition: Number(partition),
-      offset: BigInt(String(offset)), contentHash: String(contentHash), hasOutcome: Number(hasOutcome) === 1,
-    };
-    byId.set(row.eventId, [...(byId.get(row.eventId) ?? []), row]);
+  const wrong = await tables.wrongOutcomes(sinceMs, Math.max(nowMs - correctAfterMs, sinceMs), maxIds, signal);
+  if (wrong.length > 0) {
+    // A record that has an outcome and is stored all the same is stored: its row counts, the outcome must not.
+    await tables.removeConflicts(wrong, signal);
+    await tables.removeOutcomes(wrong, signal);
+    log.warn({ outcomes: wrong.length }, 'outcomes of records that are in events after all were removed');
   }
 
-  const surplus: { loser: StoredRow; winner: StoredRow }[] = [];
+  // A pass that could not take on all says nothing about how far it looked.
+  await tables.note({ checkedUntilMs: twice.length < maxIds ? nowMs : checkedUntilMs, removed: removed.length, corrected: wrong.length }, signal);
+  return { removed: removed.length, corrected: wrong.length, eventIds: removed.length > 0 ? twice : [] };
+}
+
+async function removeSurplus(tables: ReconcileTables, ids: readonly string[], signal?: AbortSignal): Promise<StoredRow[]> {
+  const { surplus, twins } = chooseSurplus(await tables.rowsOf(ids, signal));
+  // The next pass finds the copy, which can be told apart, and removes the twins.
+  for (const twin of twins) await tables.copyRow(twin, signal);
+  if (surplus.length === 0) return [];
+
+  await account(tables, surplus, signal);
+  const losers = surplus.map(({ loser }) => loser);
+  // A place that also holds the winner keeps its id.
+  const kept = new Set(surplus.map(({ winner }) => placeOf(winner)));
+  const gone = losers.filter(loser => !kept.has(placeOf(loser)));
+  if (gone.length > 0) await tables.removeIds(gone, signal);
+  await tables.removeRows(losers, signal);
+  return losers;
+}
+
+/** Of rows of the same ids: which are too many, and for which others; and one of each set of rows that nothing tells apart. */
+export function chooseSurplus(rows: readonly StoredRow[]): { surplus: Surplus[]; twins: StoredRow[] } {
+  const byId = new Map<string, StoredRow[]>();
+  for (const row of rows) {
+    const others = byId.get(row.eventId);
+    if (others === undefined) byId.set(row.eventId, [row]);
+    else others.push(row);
+  }
+  const surplus: Surplus[] = [];
   const twins: StoredRow[] = [];
   for (const stored of byId.values()) {
     // Rows that nothing tells apart can only be removed together, so they never stay.
@@ -105,64 +104,22 @@ async function removeSurplus(clickhouse: ClickHouse, ids: readonly string[], sig
     if (winner === undefined && one !== undefined && stored.length > 1) twins.push(one);
     else if (winner !== undefined) for (const loser of stored) if (rowKey(loser) !== rowKey(winner)) surplus.push({ loser, winner });
   }
-  // The next pass finds the copy, which can be told apart, and removes the twins.
-  for (const twin of twins) await copyRow(clickhouse, twin, signal);
-  if (surplus.length === 0) return [];
-
-  await account(clickhouse, surplus, signal);
-  const losers = surplus.map(({ loser }) => loser);
-  // A place that also holds the winner keeps its id.
-  const kept = new Set(surplus.map(({ winner }) => placeOf(winner)));
-  const gone = losers.filter(loser => !kept.has(placeOf(loser)));
-  if (gone.length > 0) {
-    await clickhouse.command(`DELETE FROM event_ids WHERE (event_id, topic, partition, offset) IN (${gone.map(row => `(${text(row.eventId)}, ${text(row.topic)}, ${row.partition}, ${row.offset})`).join()})`, signal);
-  }
-  await clickhouse.command(`DELETE FROM events WHERE ${rowCondition(losers)}`, signal);
-  return losers;
+  return { surplus, twins };
 }
 
 /** Outcomes for rows that go, except where the record has one, or another row of the same record stays. */
-async function account(clickhouse: ClickHouse, surplus: readonly { loser: StoredRow; winner: StoredRow }[], signal?: AbortSignal): Promise<void> {
+async function account(tables: ReconcileTables, surplus: readonly Surplus[], signal?: AbortSignal): Promise<void> {
   const unaccounted = surplus.filter(({ loser, winner }) => !loser.hasOutcome && placeOf(loser) !== placeOf(winner));
   const once = [...new Map(unaccounted.map(pair => [`${placeOf(pair.loser)}/${pair.loser.eventId}`, pair])).values()];
   if (once.length === 0) return;
-  const differs = ({ loser, winner }: { loser: StoredRow; winner: StoredRow }): boolean => loser.contentHash !== '0' && winner.contentHash !== '0' && loser.contentHash !== winner.contentHash;
-  for (const { loser, winner } of once.filter(differs)) {
-    await clickhouse.command(
-      `INSERT INTO conflicts (tenant, event_id, message_id, stored_topic, stored_partition, stored_offset, topic, partition, offset, raw)
-       SELECT tenant, event_id, message_id, ${text(winner.topic)}, ${winner.partition}, ${winner.offset}, topic, partition, offset, raw FROM events
-       WHERE ${rowCondition([loser])} AND (topic, partition, offset, event_id) NOT IN (SELECT topic, partition, offset, event_id FROM conflicts WHERE event_id = ${text(loser.eventId)}) LIMIT 1`,
-      signal,
-    );
-  }
-  const lines = once.map(pair => {
-    const { loser, winner } = pair;
-    return `${JSON.stringify([loser.topic, loser.partition]).slice(0, -1)},${loser.offset},${JSON.stringify([loser.tenant, loser.eventId, differs(pair) ? 'conflict' : 'duplicate', placeOf(winner)]).slice(1)}`;
+  const differs = ({ loser, winner }: Surplus): boolean => loser.contentHash !== '0' && winner.contentHash !== '0' && loser.contentHash !== winner.contentHash;
+  for (const { loser, winner } of once.filter(differs)) await tables.keepContent(loser, winner, signal);
+  const outcomes = once.map((pair): SurplusOutcome => {
+    const { topic, partition, offset, eventId, tenant } = pair.loser;
+    return { topic, partition, offset, eventId, tenant, outcome: differs(pair) ? 'conflict' : 'duplicate', reason: placeOf(pair.winner) };
   });
-  const token = `reconcile/${createHash('sha256').update(lines.join()).digest('hex').slice(0, 32)}`;
-  await clickhouse.insert({ table: 'outcomes', columns: ['topic', 'partition', 'offset', 'tenant', 'event_id', 'outcome', 'reason'], lines, token }, signal);
-}
-
-async function copyRow(clickhouse: ClickHouse, row: StoredRow, signal?: AbortSignal): Promise<void> {
-  await clickhouse.command(`INSERT INTO events SELECT * REPLACE (now64(3) AS stored_at) FROM (SELECT * FROM events WHERE ${rowCondition([row])} LIMIT 1)`, signal);
-}
-
-/** A record that has an outcome and is stored all the same is stored: its row counts, the outcome must not. */
-async function correctOutcomes(clickhouse: ClickHouse, from: string, untilMs: number, signal?: AbortSignal): Promise<number> {
-  const place = 'topic, partition, offset, event_id';
-  const wrong = await clickhouse.rows(
-    `SELECT ${place}, toUnixTimestamp64Milli(at) FROM outcomes
-     WHERE at BETWEEN fromUnixTimestamp64Milli({from: Int64}) AND fromUnixTimestamp64Milli({until: Int64}) AND outcome IN ('duplicate', 'conflict')
-       AND (${place}) IN (SELECT ${place} FROM events WHERE stored_at >= fromUnixTimestamp64Milli({from: Int64}))
-     LIMIT ${maxIds}`,
-    { from, until: String(Math.max(untilMs, Number(from))) },
-    signal,
-  );
-  if (wrong.length === 0) return 0;
-  const places = wrong.map(([topic, partition, offset, id]) => `(${text(String(topic))}, ${Number(partition)}, ${BigInt(String(offset))}, ${text(String(id))})`).join();
-  await clickhouse.command(`DELETE FROM conflicts WHERE (${place}) IN (${places})`, signal);
-  await clickhouse.command(`DELETE FROM outcomes WHERE (${place}) IN (${places}) AND outcome IN ('duplicate', 'conflict')`, signal);
-  return wrong.length;
+  const named = outcomes.map(({ topic, partition, offset, eventId, outcome, reason }) => [topic, partition, offset, eventId, outcome, reason].join('/'));
+  await tables.insertOutcomes(outcomes, remainderToken('reconcile', named), signal);
 }
 
 function byPreference(a: StoredRow, b: StoredRow): number {
@@ -179,17 +136,6 @@ function placeOf(row: StoredRow): string {
 
 function rowKey(row: StoredRow): string {
   return `${placeOf(row)}/${row.storedAt}`;
-}
-
-/** By the table's sorting key first, so that only their granules are read. */
-function rowCondition(rows: readonly StoredRow[]): string {
-  const tuples = rows.map(({ tenant, event, timestamp, eventId, topic, partition, offset, storedAt }) =>
-    `(${text(tenant)}, ${text(event)}, fromUnixTimestamp64Milli(${timestamp}), toUUID(${text(eventId)}), ${text(topic)}, ${partition}, ${offset}, fromUnixTimestamp64Milli(${storedAt}))`);
-  return `(tenant, event, timestamp, event_id, topic, partition, offset, stored_at) IN (${tuples.join()})`;
-}
-
-function text(value: string): string {
-  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }
 
 export interface Reconciliation {

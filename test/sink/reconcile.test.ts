@@ -5,6 +5,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { createClickHouse } from '../../src/sink/clickhouse.ts';
 import type { ClickHouse } from '../../src/sink/clickhouse.ts';
 import { migrate, readMigrations } from '../../src/sink/migrate.ts';
+import { createReconcileTables } from '../../src/sink/reconcile-tables.ts';
 import { reconcile } from '../../src/sink/reconcile.ts';
 import type { ReconcileResult } from '../../src/sink/reconcile.ts';
 import { packageRoot } from '../helpers/local.ts';
@@ -30,7 +31,7 @@ const store = (n: number, partition: number, offset: number, { secondsAgo = 5, e
     VALUES ('te\\\\na''nt', '${id(n)}', 'm-${n}', '${event.replaceAll("'", "''")}', '2025-03-15 00:00:00.123', '2025-03-15 00:00:00', now64(3) - INTERVAL ${secondsAgo * 1_000} MILLISECOND, '${topic}', ${partition}, ${offset}, '{"hash":${hash}}', ${hash})`);
 const outcome = (n: number, partition: number, offset: number, secondsAgo = 0): Promise<void> =>
   clickhouse.command(`INSERT INTO outcomes (topic, partition, offset, tenant, event_id, outcome, reason, at) VALUES ('events', ${partition}, ${offset}, 't', '${id(n)}', 'duplicate', 'events/9/9', now64(3) - INTERVAL ${secondsAgo} SECOND)`);
-const pass = (): Promise<ReconcileResult> => reconcile({ clickhouse, log: testLog() });
+const pass = (): Promise<ReconcileResult> => reconcile({ tables: createReconcileTables(clickhouse), log: testLog() });
 const places = async (table: 'events' | 'event_ids' | 'outcomes' | 'conflicts', columns = ''): Promise<string[]> =>
   (await clickhouse.rows(`SELECT concat(toString(toUInt32(right(toString(event_id), 6))), '@', toString(partition), '/', toString(offset)${columns}) AS place FROM ${table} ORDER BY place`)).flat().map(String);
 

@@ -1,0 +1,134 @@
+import type { ClickHouse } from './clickhouse.ts';
+
+/** Where an id stands: a topic that was made again has several ids at one offset. */
+export interface IdPlace {
+  topic: string;
+  partition: number;
+  offset: bigint;
+  eventId: string;
+}
+
+/** A row of `events`, as far as choosing needs it. */
+export interface StoredRow extends IdPlace {
+  tenant: string;
+  event: string;
+  /** Times in milliseconds, as decimal text. */
+  timestamp: string;
+  storedAt: string;
+  contentHash: string;
+  hasOutcome: boolean;
+}
+
+/** What a row that goes is written down as. */
+export interface SurplusOutcome extends IdPlace {
+  tenant: string;
+  outcome: 'duplicate' | 'conflict';
+  reason: string;
+}
+
+/** What the reconciliation needs of ClickHouse's tables. Everything throws `clickhouse_unavailable` or `clickhouse_refused`. */
+export interface ReconcileTables {
+  /** ClickHouse's clock, and up to when passes have looked; milliseconds. */
+  times(signal?: AbortSignal): Promise<{ nowMs: number; checkedUntilMs: number }>;
+  /** Ids that more than one row stored since then has. */
+  idsStoredTwice(sinceMs: number, limit: number, signal?: AbortSignal): Promise<string[]>;
+  /** All rows of these ids, whenever they were stored. */
+  rowsOf(ids: readonly string[], signal?: AbortSignal): Promise<StoredRow[]>;
+  /** Adds one more row like this one, stored now. */
+  copyRow(row: StoredRow, signal?: AbortSignal): Promise<void>;
+  /** Keeps the content of a row that goes, unless `conflicts` has its place already. */
+  keepContent(loser: StoredRow, winner: StoredRow, signal?: AbortSignal): Promise<void>;
+  insertOutcomes(outcomes: readonly SurplusOutcome[], token: string, signal?: AbortSignal): Promise<void>;
+  removeIds(places: readonly IdPlace[], signal?: AbortSignal): Promise<void>;
+  /** By place and stored_at. */
+  removeRows(rows: readonly StoredRow[], signal?: AbortSignal): Promise<void>;
+  /** Duplicates and conflicts written down in that time whose record is in `events` all the same. */
+  wrongOutcomes(sinceMs: number, untilMs: number, limit: number, signal?: AbortSignal): Promise<IdPlace[]>;
+  removeConflicts(places: readonly IdPlace[], signal?: AbortSignal): Promise<void>;
+  /** Duplicates and conflicts only. */
+  removeOutcomes(places: readonly IdPlace[], signal?: AbortSignal): Promise<void>;
+  note(pass: { checkedUntilMs: number; removed: number; corrected: number }, signal?: AbortSignal): Promise<void>;
+}
+
+const place = 'topic, partition, offset, event_id';
+
+export function createReconcileTables(clickhouse: ClickHouse): ReconcileTables {
+  return {
+    async times(signal) {
+      const [row] = await clickhouse.rows('SELECT toUnixTimestamp64Milli(now64(3)), toUnixTimestamp64Milli(max(checked_until)) FROM reconciliations', {}, signal);
+      return { nowMs: Number(row?.[0]), checkedUntilMs: Number(row?.[1]) };
+    },
+    async idsStoredTwice(sinceMs, limit, signal) {
+      const rows = await clickhouse.rows(
+        `SELECT event_id FROM events WHERE stored_at >= fromUnixTimestamp64Milli({from: Int64}) GROUP BY event_id HAVING count() > 1 LIMIT ${limit}`,
+        { from: String(sinceMs) },
+        signal,
+      );
+      return rows.map(([id]) => String(id));
+    },
+    async rowsOf(ids, signal) {
+      const idList = ids.map(text).join();
+      const rows = await clickhouse.rows(
+        `SELECT tenant, event, toUnixTimestamp64Milli(timestamp), toUnixTimestamp64Milli(stored_at), event_id, topic, partition, offset, content_hash,
+           (${place}) IN (SELECT ${place} FROM outcomes WHERE event_id IN (${idList}))
+         FROM events WHERE event_id IN (${idList})`,
+        {},
+        signal,
+      );
+      return rows.map(([tenant, event, timestamp, storedAt, eventId, topic, partition, offset, contentHash, hasOutcome]) => ({
+        tenant: String(tenant), event: String(event), timestamp: String(timestamp), storedAt: String(storedAt), eventId: String(eventId), topic: String(topic), partition: Number(partition),
+        offset: BigInt(String(offset)), contentHash: String(contentHash), hasOutcome: Number(hasOutcome) === 1,
+      }));
+    },
+    copyRow: (row, signal) =>
+      clickhouse.command(`INSERT INTO events SELECT * REPLACE (now64(3) AS stored_at) FROM (SELECT * FROM events WHERE ${rowCondition([row])} LIMIT 1)`, signal),
+    keepContent: (loser, winner, signal) =>
+      clickhouse.command(
+        `INSERT INTO conflicts (tenant, event_id, message_id, stored_topic, stored_partition, stored_offset, topic, partition, offset, raw)
+         SELECT tenant, event_id, message_id, ${text(winner.topic)}, ${winner.partition}, ${winner.offset}, topic, partition, offset, raw FROM events
+         WHERE ${rowCondition([loser])} AND (${place}) NOT IN (SELECT ${place} FROM conflicts WHERE event_id = ${text(loser.eventId)}) LIMIT 1`,
+        signal,
+      ),
+    insertOutcomes: (outcomes, token, signal) =>
+      clickhouse.insert({
+        table: 'outcomes',
+        columns: ['topic', 'partition', 'offset', 'tenant', 'event_id', 'outcome', 'reason'],
+        lines: outcomes.map(({ topic, partition, offset, tenant, eventId, outcome, reason }) =>
+          `${JSON.stringify([topic, partition]).slice(0, -1)},${offset},${JSON.stringify([tenant, eventId, outcome, reason]).slice(1)}`),
+        token,
+      }, signal),
+    removeIds: (places, signal) => clickhouse.command(`DELETE FROM event_ids WHERE (${place}) IN (${places.map(placeTuple).join()})`, signal),
+    removeRows: (rows, signal) => clickhouse.command(`DELETE FROM events WHERE ${rowCondition(rows)}`, signal),
+    async wrongOutcomes(sinceMs, untilMs, limit, signal) {
+      const rows = await clickhouse.rows(
+        `SELECT ${place} FROM outcomes
+         WHERE at BETWEEN fromUnixTimestamp64Milli({from: Int64}) AND fromUnixTimestamp64Milli({until: Int64}) AND outcome IN ('duplicate', 'conflict')
+           AND (${place}) IN (SELECT ${place} FROM events WHERE stored_at >= fromUnixTimestamp64Milli({from: Int64}))
+         LIMIT ${limit}`,
+        { from: String(sinceMs), until: String(untilMs) },
+        signal,
+      );
+      return rows.map(([topic, partition, offset, id]) => ({ topic: String(topic), partition: Number(partition), offset: BigInt(String(offset)), eventId: String(id) }));
+    },
+    removeConflicts: (places, signal) => clickhouse.command(`DELETE FROM conflicts WHERE (${place}) IN (${places.map(placeTuple).join()})`, signal),
+    removeOutcomes: (places, signal) =>
+      clickhouse.command(`DELETE FROM outcomes WHERE (${place}) IN (${places.map(placeTuple).join()}) AND outcome IN ('duplicate', 'conflict')`, signal),
+    note: ({ checkedUntilMs, removed, corrected }, signal) =>
+      clickhouse.command(`INSERT INTO reconciliations (checked_until, removed, corrected) VALUES (fromUnixTimestamp64Milli(${checkedUntilMs}), ${removed}, ${corrected})`, signal),
+  };
+}
+
+function placeTuple({ topic, partition, offset, eventId }: IdPlace): string {
+  return `(${text(topic)}, ${partition}, ${offset}, ${text(eventId)})`;
+}
+
+/** By the table's sorting key first, so that only their granules are read. */
+function rowCondition(rows: readonly StoredRow[]): string {
+  const tuples = rows.map(({ tenant, event, timestamp, eventId, topic, partition, offset, storedAt }) =>
+    `(${text(tenant)}, ${text(event)}, fromUnixTimestamp64Milli(${timestamp}), toUUID(${text(eventId)}), ${text(topic)}, ${partition}, ${offset}, fromUnixTimestamp64Milli(${storedAt}))`);
+  return `(tenant, event, timestamp, event_id, topic, partition, offset, stored_at) IN (${tuples.join()})`;
+}
+
+function text(value: string): string {
+  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+}
