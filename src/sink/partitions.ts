@@ -58,6 +58,8 @@ export interface PartitionsOptions<R extends PlannedRecord> {
   maxBytes: number;
   /** Waits between tries when a part is down. Default: half a second, doubling to ten. */
   retryDelaysMs?: readonly number[];
+  /** Waits; rejects at once when the signal aborts. Default: a timer. */
+  pause?: (delayMs: number, signal: AbortSignal) => Promise<void>;
   log: Log;
 }
 
@@ -76,6 +78,7 @@ const maxShortfalls = 3;
 export function createPartitions<R extends PlannedRecord>(options: PartitionsOptions<R>): (batch: IncomingBatch<R>) => Promise<bigint> {
   const { store, highestStored, maxRows, maxBytes, log } = options;
   const delaysMs = options.retryDelaysMs ?? defaultDelaysMs;
+  const pause = options.pause ?? pauseByTimer;
   const states = new Map<string, PartitionState>();
 
   /** Tries until it works or the session ends: a part that is down must never cost a record. */
@@ -155,7 +158,7 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
   };
 }
 
-function pause(delayMs: number, signal: AbortSignal): Promise<void> {
+function pauseByTimer(delayMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) {
       reject(asError(signal.reason));
