@@ -52,19 +52,28 @@ export interface ReconcileTables {
 
 const place = 'topic, partition, offset, event_id';
 
-export function createReconcileTables(clickhouse: ClickHouse): ReconcileTables {
+/** Some 100 MB of ClickHouse's memory. */
+const defaultIdsInMemory = 2_000_000;
+
+export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = defaultIdsInMemory): ReconcileTables {
   return {
     async times(signal) {
       const [row] = await clickhouse.rows('SELECT toUnixTimestamp64Milli(now64(3)), toUnixTimestamp64Milli(max(checked_until)) FROM reconciliations', {}, signal);
       return { nowMs: Number(row?.[0]), checkedUntilMs: Number(row?.[1]) };
     },
     async idsStoredTwice(sinceMs, limit, signal) {
-      const rows = await clickhouse.rows(
-        `SELECT event_id FROM events WHERE stored_at >= fromUnixTimestamp64Milli({from: Int64}) GROUP BY event_id HAVING count() > 1 LIMIT ${limit}`,
-        { from: String(sinceMs) },
-        signal,
-      );
-      return rows.map(([id]) => String(id));
+      const from = String(sinceMs);
+      const stored = 'FROM events WHERE stored_at >= fromUnixTimestamp64Milli({from: Int64})';
+      const [count] = await clickhouse.rows(`SELECT count() ${stored}`, { from }, signal);
+      // Grouping keeps every id in memory, so many are taken in slices.
+      const slices = Math.max(1, Math.ceil(Number(count?.[0]) / maxIdsInMemory));
+      const ids: string[] = [];
+      for (let slice = 0; slice < slices && ids.length < limit; slice++) {
+        const some = slices === 1 ? '' : `AND cityHash64(event_id) % ${slices} = ${slice}`;
+        const rows = await clickhouse.rows(`SELECT event_id ${stored} ${some} GROUP BY event_id HAVING count() > 1 LIMIT ${limit - ids.length}`, { from }, signal);
+        for (const [id] of rows) ids.push(String(id));
+      }
+      return ids;
     },
     async rowsOf(ids, signal) {
       const idList = ids.map(text).join();

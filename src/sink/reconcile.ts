@@ -8,12 +8,13 @@ import type { ReconcileTables, StoredRow, SurplusOutcome } from './reconcile-tab
  * or an insert that outlives its sink and lands after the event was stored from another place. Both leave two rows of one id
  * that were stored within minutes of each other. A pass finds and mends them:
  *
- *   1. find      ids that more than one row has, among the rows stored since the last pass (and an overlap before it)
+ *   1. find      ids that more than one row has, among the rows stored in the last two minutes; every three minutes, since the
+ *                last wide pass and an overlap before it
  *   2. choose    the row to stay: one whose record has no outcome, then the lowest stored_at, topic, partition, offset
  *   3. account   an outcome for each of the others: duplicate, or conflict with its content kept
  *   4. remove    them from event_ids, then from events, by place and stored_at
  *   5. correct   outcomes older than a minute whose record is in events after all are removed
- *   6. note      up to when this pass has looked
+ *   6. note      up to when a wide pass has looked
  *
  * A crash between any two steps leaves work that the next pass does again. One sink at a time makes passes: the one that holds
  * partition 0 of the events topic. Two at once, for a moment, choose alike; what both write down twice is the same row.
@@ -45,13 +46,16 @@ export interface Surplus {
 }
 
 const defaultOverlapMs = 15 * 60_000;
+/** What a narrow pass looks at: the race of two sinks, which is over within two requests' time. */
+const narrowMs = 2 * 60_000;
+const wideEveryMs = 3 * 60_000;
 /** More than one pass takes on; the next goes on where this one ended. */
 const maxIds = 5_000;
 
 /** One pass. Throws where ClickHouse can't be had; made again it finishes what was begun. */
-export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, correctAfterMs = 60_000 }: ReconcileOptions, signal?: AbortSignal): Promise<ReconcileResult> {
+export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, correctAfterMs = 60_000 }: ReconcileOptions, wide = true, signal?: AbortSignal): Promise<ReconcileResult> {
   const { nowMs, checkedUntilMs } = await tables.times(signal);
-  const sinceMs = Math.max(0, checkedUntilMs - overlapMs);
+  const sinceMs = wide ? Math.max(0, checkedUntilMs - overlapMs) : nowMs - narrowMs;
 
   const twice = await tables.idsStoredTwice(sinceMs, maxIds, signal);
   const removed = twice.length === 0 ? [] : await removeSurplus(tables, twice, signal);
@@ -66,7 +70,8 @@ export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, cor
   }
 
   // A pass that could not take on all says nothing about how far it looked.
-  await tables.note({ checkedUntilMs: twice.length < maxIds ? nowMs : checkedUntilMs, removed: removed.length, corrected: wrong.length }, signal);
+  const seenAll = wide && twice.length < maxIds;
+  if (seenAll || removed.length + wrong.length > 0) await tables.note({ checkedUntilMs: seenAll ? nowMs : checkedUntilMs, removed: removed.length, corrected: wrong.length }, signal);
   return { removed: removed.length, corrected: wrong.length, eventIds: removed.length > 0 ? twice : [] };
 }
 
@@ -142,17 +147,24 @@ export interface Reconciliation {
   close(): Promise<void>;
 }
 
-/** Makes passes as long as it `leads`, `everyMs` apart. A pass that fails is made again. */
+/** Makes passes as long as it `leads`, `everyMs` apart, the first a wide one. A pass that fails is made again. */
 export function startReconciliation(options: ReconcileOptions & { everyMs: number; leads: () => boolean; onPass: (result: ReconcileResult) => void }): Reconciliation {
   const { everyMs, leads, onPass, log } = options;
   const stop = new AbortController();
   let pass: Promise<void> = Promise.resolve();
   let running = false;
+  let wideAt = -Infinity;
   const timer = setInterval(() => {
+    if (!leads()) wideAt = -Infinity;
     if (running || !leads()) return;
     running = true;
-    pass = reconcile(options, stop.signal)
-      .then(onPass)
+    const began = performance.now();
+    const wide = began - wideAt >= wideEveryMs;
+    pass = reconcile(options, wide, stop.signal)
+      .then(result => {
+        if (wide) wideAt = began;
+        onPass(result);
+      })
       .catch((thrown: unknown) => {
         if (!stop.signal.aborted) log.warn({ error: asError(thrown).message }, 'a pass of the reconciliation failed; the next one makes it again');
       })

@@ -31,7 +31,7 @@ const store = (n: number, partition: number, offset: number, { secondsAgo = 5, e
     VALUES ('te\\\\na''nt', '${id(n)}', 'm-${n}', '${event.replaceAll("'", "''")}', '2025-03-15 00:00:00.123', '2025-03-15 00:00:00', now64(3) - INTERVAL ${secondsAgo * 1_000} MILLISECOND, '${topic}', ${partition}, ${offset}, '{"hash":${hash}}', ${hash})`);
 const outcome = (n: number, partition: number, offset: number, secondsAgo = 0): Promise<void> =>
   clickhouse.command(`INSERT INTO outcomes (topic, partition, offset, tenant, event_id, outcome, reason, at) VALUES ('events', ${partition}, ${offset}, 't', '${id(n)}', 'duplicate', 'events/9/9', now64(3) - INTERVAL ${secondsAgo} SECOND)`);
-const pass = (): Promise<ReconcileResult> => reconcile({ tables: createReconcileTables(clickhouse), log: testLog() });
+const pass = (wide = true): Promise<ReconcileResult> => reconcile({ tables: createReconcileTables(clickhouse, 10), log: testLog() }, wide);
 const places = async (table: 'events' | 'event_ids' | 'outcomes' | 'conflicts', columns = ''): Promise<string[]> =>
   (await clickhouse.rows(`SELECT concat(toString(toUInt32(right(toString(event_id), 6))), '@', toString(partition), '/', toString(offset)${columns}) AS place FROM ${table} ORDER BY place`)).flat().map(String);
 
@@ -98,6 +98,8 @@ test('a pass looks back from the last one, and a crash before its end costs noth
   await pass();
   await store(1, 0, 10, { secondsAgo: 600 });
   await store(1, 1, 20, { secondsAgo: 1 });
+  // A narrow pass sees only what was stored just now, and says nothing of how far was looked.
+  assert.equal((await pass(false)).removed, 0);
   // As if a pass had died after accounting for the loser.
   await outcome(1, 1, 20);
   assert.equal((await pass()).removed, 1);
