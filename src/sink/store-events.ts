@@ -8,7 +8,7 @@ import type { Log } from '../telemetry.ts';
 import { createClaims } from './claims.ts';
 import type { Claims } from './claims.ts';
 import { placedId } from './event-tables.ts';
-import type { Conflict, EventTables, Outcome, StorableEvent } from './event-tables.ts';
+import type { Conflict, EventTables, Outcome, StorableEvent, StoredPlace } from './event-tables.ts';
 import type { Store, StoreRequest } from './partitions.ts';
 import { remainderToken } from './plan.ts';
 
@@ -58,6 +58,8 @@ export interface StoreEventsOptions {
   suppressions: Suppressions;
   /** Shared by all topics of a process. */
   claims?: Claims;
+  /** Whether an id that is known at a record's own place proves that its row is there. False where rows may have been removed by hand. Default true. */
+  trustIds?: boolean;
   onStored: (result: StoreResult) => void;
   /** Milliseconds of a clock that only runs forward. */
   now?: () => number;
@@ -91,6 +93,7 @@ interface Settled {
  */
 export function createStoreEvents({ tables, read, bury, suppressions, onStored, log, ...options }: StoreEventsOptions): Store<EventRecord> {
   const claims = options.claims ?? createClaims();
+  const trustIds = options.trustIds ?? true;
   const now = options.now ?? (() => performance.now());
 
   /** Inserts what is not stored yet and says what became of the rest. The ids must be claimed. */
@@ -108,10 +111,11 @@ export function createStoreEvents({ tables, read, bury, suppressions, onStored, 
     for (const candidate of events) {
       const { offset, event, eventId } = candidate;
       const places = found.get(eventId);
-      const own = places?.some(at => at.topic === topic && at.partition === partition && at.offset === offset) === true;
+      const isOwn = (at: StoredPlace): boolean => at.topic === topic && at.partition === partition && at.offset === offset;
+      const own = places?.some(isOwn) === true;
       const before = first.get(eventId);
-      const elsewhere = places?.[0] ?? (before && { topic, partition, offset: before.offset, contentHash: before.contentHash });
-      if (own || inEvents.has(placedId(offset, eventId))) {
+      const elsewhere = places?.find(at => !isOwn(at)) ?? (before && { topic, partition, offset: before.offset, contentHash: before.contentHash });
+      if ((own && trustIds) || inEvents.has(placedId(offset, eventId))) {
         settled.present++;
         first.set(eventId, candidate);
         if (!own) lackingIds.push(candidate);
