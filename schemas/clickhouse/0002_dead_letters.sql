@@ -1,7 +1,7 @@
 -- What publishing a dead letter again needs besides its value. Letters of before have key_encoding '' and no headers.
 ALTER TABLE dead_letters
     ADD COLUMN IF NOT EXISTS tombstone Bool DEFAULT false COMMENT 'the record had no value at all',
-    ADD COLUMN IF NOT EXISTS key String CODEC(ZSTD(1)) COMMENT 'of the record',
+    ADD COLUMN IF NOT EXISTS key String COMMENT 'of the record' CODEC(ZSTD(1)),
     ADD COLUMN IF NOT EXISTS key_encoding LowCardinality(String) COMMENT 'utf8, base64, none (a record without a key), or empty: not kept',
     ADD COLUMN IF NOT EXISTS headers Array(Tuple(name String, value String, encoding String)) COMMENT 'of the record; encoding is utf8, base64, or none: a header without a value',
     ADD COLUMN IF NOT EXISTS timestamp_ms Int64 DEFAULT toUnixTimestamp64Milli(at) COMMENT 'of the record, as Kafka has it',

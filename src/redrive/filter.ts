@@ -70,5 +70,10 @@ function subquery(where: string): string {
 
 function reasonOf(error: MillraceError): string {
   const text = error.message.replace(/^ClickHouse, query: /, '').split(/\n| In scope |\. Expected one of|: While (?:executing|processing)/)[0] ?? '';
+  // Positions count what stands around the condition here.
+  return clip(text.replace(/failed at position \d+ \(([^]*?)\) \(line \d+, col \d+\):?/, 'at "$1"').replace(/[\s.]+$/, ''));
+}
+
+function clip(text: string): string {
   return text.length > 300 ? `${text.slice(0, 300)} …` : text;
 }

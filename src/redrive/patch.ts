@@ -53,6 +53,8 @@ export async function applyPatch(patch: Patch, about: Pick<PatchLetter, 'id' | '
   const text = isUtf8(draft.payload) ? draft.payload.toString('utf8') : null;
   const json = parsed(text);
   const jsonBefore = JSON.stringify(json);
+  // Only what JSON.parse has read can have lost digits.
+  const readText = json === undefined ? null : text;
   const bytes = Buffer.from(draft.payload);
   try {
     const answer = await patch({ ...about, payload: bytes, text, json, key: textOr(draft.key), headers: headersOf(draft.headers) });
@@ -60,10 +62,10 @@ export async function applyPatch(patch: Patch, about: Pick<PatchLetter, 'id' | '
     if (typeof answer !== 'object') return { kind: 'failed', reason: `the patch answered ${typeof answer}: it returns the letter, or null to skip it` };
     const changed = answer as Partial<PatchLetter>;
     let payload = draft.payload;
-    if (changed.payload !== undefined && changed.payload !== bytes) payload = bytesOf(changed.payload, text);
+    if (changed.payload !== undefined && changed.payload !== bytes) payload = bytesOf(changed.payload, readText);
     else if (!bytes.equals(draft.payload)) payload = bytes;
     else if (typeof changed.text === 'string' && changed.text !== text) payload = Buffer.from(changed.text);
-    else if (changed.json !== undefined && JSON.stringify(changed.json) !== jsonBefore) payload = bytesOf(changed.json, text);
+    else if (changed.json !== undefined && JSON.stringify(changed.json) !== jsonBefore) payload = bytesOf(changed.json, readText);
     return {
       kind: 'publish',
       draft: {
