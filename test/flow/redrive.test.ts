@@ -103,6 +103,16 @@ test('a letter keeps key, headers, time and bytes, whatever they are', async () 
   assert.deepEqual(pick(2, 'key', 'key_encoding', 'payload', 'tombstone', 'code'), ['', 'none', '', false, 'unreadable']);
   assert.deepEqual(pick(3, 'key', 'payload', 'tombstone', 'code'), ['kept-tombstone', '', true, 'tombstone']);
 
+  // Published again, all of that is there again.
+  const patch = await patchFile('none.mjs', `export default letter => ({ ...letter, headers: { ...letter.headers, none: null } });`);
+  assert.equal((await run(['--id', String(byTime.get(0)?.id), '--id', String(byTime.get(1)?.id), '--yes', '--patch', patch])).code, 0);
+  await settled(2);
+  const attempts = await eventually(() => system.query(`SELECT key, key_encoding, payload, headers FROM dead_letter_attempts ORDER BY key_encoding`), rows => rows.length === 2);
+  assert.deepEqual(attempts.map(row => [row['key'], row['payload']]), [['/gE=', everyByte.toString('base64')], ['kept-text', text.toString()]]);
+  assert.deepEqual((attempts[1]?.['headers'] as { name: string }[]).filter(({ name }) => !['message-id', 'redriven-from', 'origin-timestamp'].includes(name)), [
+    ...(pick(0, 'headers')[0] as unknown[]), { name: 'none', value: '', encoding: 'none' },
+  ]);
+
   const { code, text: said } = await run(['--code', 'tombstone', '--yes']);
   assert.equal(code, 1);
   assert.match(said, /a tombstone has no value to publish/);
