@@ -15,7 +15,7 @@ export interface DeadLetterRecord {
 type Attempt = DeadLetter & { attempt: string };
 
 /** Letters in one UPDATE, and characters of a detail in it: it travels as text. The whole detail is in `dead_letter_attempts`. */
-const maxUpdate = 200;
+const maxUpdate = 1_000;
 const maxDetail = 2_000;
 
 /**

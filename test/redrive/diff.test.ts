@@ -35,6 +35,6 @@ test('lines: insertions and deletions in the middle, and no pairing of thousands
 
 test('what a stranger sent does not steer the terminal', () => {
   assert.equal(printable('a\u001b[2J\r\u009b\u202eb'), 'a\\x1b[2J\\x0d\\x9b\\x202eb');
-  assert.doesNotMatch(diff('{"a":1}', 'x\u001b]0;title\u0007').join(''), /\u001b|\u0007/);
+  assert.ok(diff('{"a":1}', 'x\u001b]0;title\u0007').every(line => !line.includes('\u001b') && !line.includes('\u0007')));
   assert.ok((diff('"a"', JSON.stringify('x'.repeat(10_000)))[1] ?? '').length < 300);
 });
