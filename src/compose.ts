@@ -268,11 +268,7 @@ export async function redrive(options: RedriveOptions, config: Config, endpoints
         const read = await reader.read(records.map(({ topic, value, headers }) => ({ topic, partition: 0, offset: 0n, value, timestampMs: 0, header: name => headers[name]?.at(-1)?.toString() ?? null })));
         return read.map(found => (found.ok ? null : found));
       },
-      eventsTopic: config.topic.events,
-      workingFolder: process.cwd(),
-      terminal,
-      nowMs: Date.now,
-      signal,
+      eventsTopic: config.topic.events, workingFolder: process.cwd(), nowMs: Date.now, terminal, signal,
     });
   } finally {
     await publisher.close();
