@@ -133,7 +133,7 @@ const senders: Record<Client, (topic: string) => Promise<Sender>> = {
       async (records) => {
         await producer.sendBatch({
           acks: -1,
-          topicMessages: [{ topic, messages: records.map(({ key, value, headers }) => ({ key, value, headers, partition: partitionOfKey(key as Buffer, partitions) })) }],
+          topicMessages: [{ topic, messages: records.map(({ key, value, headers }) => ({ key, value, headers: headers as Record<string, string>, partition: partitionOfKey(key as Buffer, partitions) })) }],
         });
       },
       () => producer.disconnect(),

@@ -15,6 +15,9 @@ import { userKey } from './event/canonical.ts';
 import { requirePort } from './local/ports.ts';
 import { startLocalStack } from './local/stack.ts';
 import type { LocalStack } from './local/stack.ts';
+import { redriveCommand } from './redrive/command.ts';
+import type { Terminal } from './redrive/command.ts';
+import type { RedriveOptions } from './redrive/options.ts';
 import { createClickHouse } from './sink/clickhouse.ts';
 import type { ClickHouseConnection } from './sink/clickhouse.ts';
 import { migrate, readMigrations } from './sink/migrate.ts';
@@ -28,7 +31,7 @@ import { deadLetterRecord, readDeadLetter } from './topic/dead-letter.ts';
 import { provisionTopics } from './topic/provision.ts';
 import { createPublisher } from './topic/publish.ts';
 import type { OutgoingRecord, Publisher } from './topic/publish.ts';
-import { headerText, subscribe } from './topic/subscribe.ts';
+import { headerList, headerText, subscribe } from './topic/subscribe.ts';
 import type { RecordBatch, SubscribedRecord, Subscription } from './topic/subscribe.ts';
 
 /** Where the parts are, once it is known which of them are embedded. */
@@ -227,7 +230,7 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
       ...shared,
       groupId: config.consumerGroup,
       topic: config.topic.events,
-      handler: batch => sink.events(withRecords(batch, record => ({ ...record, header: name => headerText(record.headers, name) }))),
+      handler: batch => sink.events(withRecords(batch, record => ({ ...record, header: name => headerText(record.headers, name), headers: () => headerList(record.headers) }))),
     }));
     subscriptions.push(await subscribe({
       ...shared,
@@ -246,6 +249,31 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     counts: () => ({ ...total }),
     close,
   };
+}
+
+export { parseRedriveOptions, redriveHelp } from './redrive/options.ts';
+export type { RedriveOptions, Terminal };
+
+/** `millrace redrive` on parts that run elsewhere; resolves with the exit code. The tables are the sink's to make. */
+export async function redrive(options: RedriveOptions, config: Config, endpoints: Endpoints, { log }: Pick<Deps, 'log'>, terminal: Terminal, signal: AbortSignal): Promise<number> {
+  const reader = createRecordReader(createEventAvro(schemaPath(config)), registryOf(endpoints), config.defaultTenant);
+  const clickhouse = createClickHouse(endpoints.clickhouse);
+  const publisher = createPublisher({ ...endpoints.kafka, log });
+  try {
+    return await redriveCommand(options, {
+      rows: (statement, params) => clickhouse.rows(statement, params),
+      command: statement => clickhouse.command(statement),
+      publish: async records => (await publisher.publish(records)).map(result => (result.ok ? null : result.error)),
+      judge: async records => {
+        const read = await reader.read(records.map(({ topic, value, headers }) => ({ topic, partition: 0, offset: 0n, value, timestampMs: 0, header: name => headers[name]?.at(-1)?.toString() ?? null })));
+        return read.map(found => (found.ok ? null : found));
+      },
+      eventsTopic: config.topic.events, workingFolder: process.cwd(), nowMs: Date.now, terminal, signal,
+    });
+  } finally {
+    await publisher.close();
+    await clickhouse.close();
+  }
 }
 
 /** /livez and /readyz for a sink that runs without a door. */

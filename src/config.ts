@@ -72,8 +72,10 @@ const hour = 3_600_000;
  * The configuration from the environment. The only reader of variables; everything else is handed what it needs.
  * Throws `config_invalid` with every fault in its message, one a line.
  */
-export function readConfig(environment: Environment, packageRoot: string, workingFolder: string, role: 'up' | 'door' | 'sink'): Config {
+export function readConfig(environment: Environment, packageRoot: string, workingFolder: string, role: 'up' | 'door' | 'sink' | 'redrive'): Config {
   const faults: string[] = [];
+  /** Commands that run beside `npm start` find its embedded parts by their ports. */
+  const beside = role === 'redrive';
   const text = (name: keyof typeof variables): string | null => {
     const value = environment[name]?.trim();
     return value === undefined || value === '' ? null : value;
@@ -114,30 +116,36 @@ export function readConfig(environment: Environment, packageRoot: string, workin
   const database = text('CLICKHOUSE_DATABASE') ?? 'millrace';
   if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(database)) faults.push(`CLICKHOUSE_DATABASE="${database}" is not a plain identifier`);
   const production = text('NODE_ENV') === 'production';
-  if (production && role !== 'sink') {
+  if (production && (role === 'up' || role === 'door')) {
     faults.push('NODE_ENV=production, and the only write key is the development one ("dev"), which everybody knows: unset NODE_ENV until keys can be configured');
   }
   const ssl = oneOf('KAFKA_SSL', ['true', 'false'] as const) === 'true';
-  const logLevel = oneOf('MILLRACE_LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const) ?? (role === 'up' ? 'warn' : 'info');
+  const logLevel = oneOf('MILLRACE_LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const) ?? (role === 'up' || beside ? 'warn' : 'info');
+
+  const embedded = {
+    kafka: integer('MILLRACE_KAFKA_PORT', 9092, 1, 65_535),
+    registry: integer('MILLRACE_REGISTRY_PORT', 8081, 1, 65_535),
+    clickhouse: integer('MILLRACE_CLICKHOUSE_PORT', 8123, 1, 65_535),
+  };
 
   const config: Config = {
     host: text('HOST') ?? '127.0.0.1',
     port: integer('PORT', 8080, 0, 65_535),
     logLevel,
     kafka: {
-      brokers,
-      embeddedPort: integer('MILLRACE_KAFKA_PORT', 9092, 1, 65_535),
+      brokers: brokers ?? (beside ? [`127.0.0.1:${embedded.kafka}`] : null),
+      embeddedPort: embedded.kafka,
       ssl,
       sasl: mechanism !== null && saslUser !== null ? { mechanism, ...saslUser } : null,
     },
     registry: {
-      url: url('SCHEMA_REGISTRY_URL'),
-      embeddedPort: integer('MILLRACE_REGISTRY_PORT', 8081, 1, 65_535),
+      url: url('SCHEMA_REGISTRY_URL') ?? (beside ? `http://127.0.0.1:${embedded.registry}/apis/ccompat/v7` : null),
+      embeddedPort: embedded.registry,
       auth: credentials('SCHEMA_REGISTRY_USERNAME', 'SCHEMA_REGISTRY_PASSWORD'),
     },
     clickhouse: {
-      url: url('CLICKHOUSE_URL'),
-      embeddedPort: integer('MILLRACE_CLICKHOUSE_PORT', 8123, 1, 65_535),
+      url: url('CLICKHOUSE_URL') ?? (beside ? `http://127.0.0.1:${embedded.clickhouse}` : null),
+      embeddedPort: embedded.clickhouse,
       username: text('CLICKHOUSE_USER'),
       password: text('CLICKHOUSE_PASSWORD'),
       database,
@@ -160,7 +168,7 @@ export function readConfig(environment: Environment, packageRoot: string, workin
   };
 
   // In production each role runs alone, against parts that others run.
-  if (role !== 'up') {
+  if (role === 'door' || role === 'sink') {
     const needed = role === 'door' ? (['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL'] as const) : (['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL'] as const);
     for (const name of needed) if (text(name) === null) faults.push(`${name} is not set: \`millrace ${role}\` runs no embedded stack (\`millrace up\` does)`);
   }

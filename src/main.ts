@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline/promises';
 import { fileURLToPath } from 'node:url';
-import { endpointsOf, provision, requireDoorPort, startDoor, startEmbedded, startSink, startSinkHealth } from './compose.ts';
-import type { Deps, Role } from './compose.ts';
+import { endpointsOf, parseRedriveOptions, provision, redrive, redriveHelp, requireDoorPort, startDoor, startEmbedded, startSink, startSinkHealth } from './compose.ts';
+import type { Deps, RedriveOptions, Role, Terminal } from './compose.ts';
 import { readConfig, variables } from './config.ts';
 import type { Config } from './config.ts';
 import { MillraceError, asError } from './errors.ts';
@@ -18,6 +19,7 @@ const commands = {
   up: 'everything in one process tree: door, sink, and the parts that have no URL in the environment',
   door: 'the HTTP front door alone',
   sink: 'the consumer group that fills ClickHouse alone (answers /livez and /readyz on PORT)',
+  redrive: 'publishes dead letters again (`millrace redrive --help`)',
 } as const;
 type Command = keyof typeof commands;
 
@@ -25,7 +27,7 @@ const help = `millrace ${version}: HTTP and Kafka in, ClickHouse out, exactly on
 
   millrace <command>
 
-${Object.entries(commands).map(([name, what]) => `  ${name.padEnd(6)} ${what}`).join('\n')}
+${Object.entries(commands).map(([name, what]) => `  ${name.padEnd(7)} ${what}`).join('\n')}
 
   --help, --version
 
@@ -37,6 +39,10 @@ await main(process.argv.slice(2));
 
 async function main(args: readonly string[]): Promise<void> {
   const [command, ...rest] = args;
+  if (command === 'redrive') {
+    await startRedrive(rest);
+    return;
+  }
   if (args.includes('--help') || args.includes('-h') || command === undefined || command === 'help') {
     process.stdout.write(help);
     return;
@@ -53,11 +59,27 @@ async function main(args: readonly string[]): Promise<void> {
   await run(command);
 }
 
-/** From start to end of one command: exit code 0 after a signal, 1 after a fault that is named on standard error. */
-async function run(command: Command): Promise<void> {
+/** What can be told without a stack: help, and what was not understood. */
+async function startRedrive(args: readonly string[]): Promise<void> {
+  const parsed = parseRedriveOptions(args);
+  if (parsed.ok === true) {
+    await run('redrive', parsed.options);
+    return;
+  }
+  if (parsed.ok === 'help') process.stdout.write(redriveHelp);
+  else {
+    process.stderr.write(`millrace redrive: ${parsed.reason}\nTry: npx millrace redrive --help\n`);
+    process.exitCode = 2;
+  }
+}
+
+/** From start to end of one command: exit code 0 after a signal, 1 after a fault that is named on standard error, a tool's own. */
+async function run(command: Command, redriveOptions: RedriveOptions | null = null): Promise<void> {
   const running: Role[] = [];
   const stop = new AbortController();
   let fatal: Error | null = null;
+  // A tool that is stopped has not done all.
+  let exitCode = redriveOptions === null ? 0 : 1;
   let log: Log = createLog('warn');
   const onSignal = (signal: NodeJS.Signals): void => {
     // A second Ctrl-C means now. Children of the embedded stack are found and stopped at the next start.
@@ -79,11 +101,12 @@ async function run(command: Command): Promise<void> {
   try {
     const config = readConfig(process.env, packageRoot, process.cwd(), command);
     log = createLog(config.logLevel);
-    await requireReachable(config);
+    await requireReachable(config, ...(redriveOptions === null ? [] : ['Is `npm start` running here? Else set KAFKA_BROKERS, SCHEMA_REGISTRY_URL and CLICKHOUSE_URL.']));
     if (command === 'up') await up(config, deps(), running, stop.signal);
     else if (command === 'door') await door(config, deps(), running);
+    else if (redriveOptions !== null) exitCode = await redrive(redriveOptions, config, endpointsOf(config, null), deps(), terminal(stop.signal), stop.signal);
     else await sink(config, deps(), running);
-    await aborted(stop.signal);
+    if (redriveOptions === null) await aborted(stop.signal);
   } catch (thrown) {
     if (!stop.signal.aborted || fatal !== null) fatal ??= asError(thrown);
   }
@@ -95,7 +118,7 @@ async function run(command: Command): Promise<void> {
       log.error({ err: asError(thrown) }, 'closing failed');
     }
   }
-  process.exit(fatal === null ? 0 : 1);
+  process.exit(fatal === null ? exitCode : 1);
 }
 
 async function up(config: Config, deps: Deps, running: Role[], signal: AbortSignal): Promise<void> {
@@ -185,6 +208,27 @@ function createProgress(): { show: (line: string) => void; done: () => void } {
     done() {
       if (terminal) process.stdout.write('\r\x1b[2K');
     },
+  };
+}
+
+/** The terminal of a tool: answers on standard output, progress on standard error. */
+function terminal(signal: AbortSignal): Terminal {
+  const { stdin, stdout, stderr } = process;
+  return {
+    write: text => void stdout.write(text),
+    progress: line => void stderr.write(stderr.isTTY ? `\r\x1b[2K${line}\r` : `${line}\n`),
+    ask: !stdin.isTTY || !stdout.isTTY
+      ? null
+      : async question => {
+          const lines = createInterface({ input: stdin, output: stdout });
+          // readline takes Ctrl-C for itself.
+          lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+          try {
+            return /^y(es)?$/i.test((await lines.question(question, { signal })).trim());
+          } finally {
+            lines.close();
+          }
+        },
   };
 }
 

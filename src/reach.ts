@@ -8,7 +8,7 @@ const patienceMs = 3_000;
  * Asks every address that the configuration names whether somebody listens, before anything slow is started.
  * Throws `config_invalid` with each that does not answer, and the variable that named it.
  */
-export async function requireReachable(config: Config): Promise<void> {
+export async function requireReachable(config: Config, hint = 'Start what is missing, or unset the variable: `millrace up` then runs an embedded one.'): Promise<void> {
   const { kafka, registry, clickhouse } = config;
   const asked: { variable: string; what: string; addresses: URL[] }[] = [];
   if (kafka.brokers !== null) asked.push({ variable: 'KAFKA_BROKERS', what: 'Kafka', addresses: kafka.brokers.map(broker => new URL(`tcp://${broker}`)) });
@@ -21,7 +21,7 @@ export async function requireReachable(config: Config): Promise<void> {
     }),
   );
   const lines = faults.flat();
-  if (lines.length > 0) throw new MillraceError('config_invalid', lines.join('\n'), { hint: 'Start what is missing, or unset the variable: `millrace up` then runs an embedded one.' });
+  if (lines.length > 0) throw new MillraceError('config_invalid', lines.join('\n'), { hint });
 }
 
 function listens({ protocol, hostname, port }: URL): Promise<boolean> {

@@ -33,6 +33,7 @@ const allowed: Record<string, string[]> = {
   door: ['event', 'contract'],
   topic: ['event', 'contract'],
   sink: ['event', 'contract'],
+  redrive: ['event', 'contract'],
   local: [],
 };
 const forAll = ['errors.ts', 'telemetry.ts'];

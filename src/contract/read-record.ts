@@ -1,7 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import type { ErrorCode } from '../errors.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
-import { eventId, recordMessageId } from '../event/identity.ts';
+import { originTimestampHeader, redrivenFromHeader } from '../event/dead-letter.ts';
+import { eventId, maxMessageIdLength, recordMessageId } from '../event/identity.ts';
 import type { Place } from '../event/row.ts';
 import { readSegmentEvent } from '../event/segment.ts';
 import { framedSchemaId } from './event-avro.ts';
@@ -29,8 +30,6 @@ export interface RecordReader {
   read(records: readonly TopicRecord[]): Promise<ReadRecord[]>;
 }
 
-const maxMessageIdLength = 512;
-
 /**
  * Reads what may stand on the events topic: framed Avro (the door's, or a direct producer's in a compatible schema),
  * or plain JSON of Segment's shape. `defaultTenant` is for records without a `tenant` header; null makes those dead letters.
@@ -47,7 +46,7 @@ export function createRecordReader(avro: EventAvro, registry: Registry, defaultT
 
   const found = (record: TopicRecord, tenant: string, part: AvroPart, value: Buffer): ReadRecord => {
     const dialect = record.header('dialect');
-    const messageId = part.messageId === '' ? recordMessageId(record, record.timestampMs, value) : part.messageId;
+    const messageId = part.messageId === '' ? messageIdOf(record, value) : part.messageId;
     return {
       ok: true,
       eventId: eventId(tenant, messageId),
@@ -71,7 +70,7 @@ export function createRecordReader(avro: EventAvro, registry: Registry, defaultT
       dialect: 'json',
       writeKeyId: null,
       receivedAtMs: arrival(record),
-      newMessageId: () => record.header('message-id') ?? recordMessageId(record, record.timestampMs, value),
+      newMessageId: () => messageIdOf(record, value),
       userOptional: true,
     });
     if (!result.ok) return dead(result.code, `${result.message} (${result.pointer === '' ? 'the event' : result.pointer})`, result.messageId);
@@ -100,6 +99,17 @@ export function createRecordReader(avro: EventAvro, registry: Registry, defaultT
   };
 }
 
+/** The message id of a record whose value has none: its header's, else one by where it stands and what it holds. */
+function messageIdOf(record: TopicRecord, value: Buffer): string {
+  const header = record.header('message-id') ?? '';
+  return header !== '' && header.length <= maxMessageIdLength ? header : recordMessageId(record, record.timestampMs, value);
+}
+
+/** When the record came first: a redriven one says so in a header. */
 function arrival(record: TopicRecord): number {
+  if (record.header(redrivenFromHeader) !== null) {
+    const first = record.header(originTimestampHeader) ?? '';
+    if (/^\d{1,15}$/.test(first)) return Number(first);
+  }
   return record.timestampMs >= 0 ? record.timestampMs : Date.now();
 }

@@ -8,6 +8,9 @@ export function eventId(tenant: string, messageId: string): string {
   return uuidFrom(createHash('sha256').update(tenant).update('\0').update(messageId).digest('hex'));
 }
 
+/** In UTF-16 units. */
+export const maxMessageIdLength = 512;
+
 /** The message id of a record that brought none: it is its own, by where it stands and what it holds. */
 export function recordMessageId(place: { topic: string; partition: number; offset: bigint }, timestampMs: number, value: Buffer): string {
   const digest = createHash('sha256').update(value).digest('hex').slice(0, 32);

@@ -90,7 +90,7 @@ export function createClickHouse(connection: ClickHouseConnection): ClickHouse {
   return {
     command: (statement, signal) =>
       guarded('command', async () => {
-        await client.command({ query: statement, ...(signal && { abort_signal: signal }), clickhouse_settings: { wait_end_of_query: 1 } });
+        await client.command({ query: statement, ...(signal && { abort_signal: signal }), clickhouse_settings: { wait_end_of_query: 1, max_query_size: '16777216' } });
       }),
     rows: (statement, params, signal) =>
       guarded('query', async () => {

@@ -1,9 +1,10 @@
 import type { ReadRecord, TopicRecord } from '../contract/read-record.ts';
 import type { ErrorCode } from '../errors.ts';
 import { contentHash } from '../event/content.ts';
-import type { DeadLetter } from '../event/dead-letter.ts';
-import { deadLetterId } from '../event/dead-letter.ts';
+import type { DeadLetter, RecordHeader } from '../event/dead-letter.ts';
+import { deadLetterId, redrivenFromHeader, uuidOrNull } from '../event/dead-letter.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
+import type { Place } from '../event/row.ts';
 import type { Log } from '../telemetry.ts';
 import { createClaims } from './claims.ts';
 import type { Claims } from './claims.ts';
@@ -13,7 +14,7 @@ import type { Store, StoreRequest } from './partitions.ts';
 import { remainderToken } from './plan.ts';
 
 /** A record of a topic of events; its place is the batch's topic and partition, and its offset. */
-export type EventRecord = Omit<TopicRecord, 'topic' | 'partition'> & { key: Buffer | null };
+export type EventRecord = Omit<TopicRecord, 'topic' | 'partition'> & { key: Buffer | null; headers: () => RecordHeader[] };
 
 /** The contract's reader (contract/read-record.ts): never throws for a record, throws where the registry can't be had. */
 export type ReadEvents = (topic: string, partition: number, records: readonly EventRecord[]) => Promise<ReadRecord[]>;
@@ -168,20 +169,23 @@ export function createStoreEvents({ tables, read, bury, suppressions, onStored, 
     const codes: Record<string, number> = {};
     const buryRecord = (record: EventRecord, reading: { code: ErrorCode; detail: string; tenant: string; messageId: string | null }): void => {
       const place = { topic, partition, offset: record.offset };
-      const id = deadLetterId(place, record.timestampMs);
+      const { id, attempt } = letterIds(place, record);
       codes[reading.code] = (codes[reading.code] ?? 0) + 1;
       outcomes.push({ offset: record.offset, tenant: reading.tenant, id, outcome: 'dead_lettered', reason: reading.code });
       letters.push({
         id,
+        attempt,
         tenant: reading.tenant,
         atMs: Math.max(0, record.timestampMs),
         code: reading.code,
         detail: reading.detail,
         payload: record.value ?? Buffer.alloc(0),
+        tombstone: record.value === null,
         source: record.header('dialect') === null ? 'kafka' : 'http',
         writeKeyId: null,
         messageId: reading.messageId,
         place,
+        origin: { key: record.key, headers: record.headers(), timestampMs: record.timestampMs },
       });
     };
 
@@ -191,7 +195,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, onStored, 
       const reading = readings[index];
       if (reading === undefined) return;
       // The id says that it was this very record: a topic made again has other records at the same offsets.
-      if (settledBefore.has(placedId(record.offset, deadLetterId({ topic, partition, offset: record.offset }, record.timestampMs)))) return;
+      if (settledBefore.has(placedId(record.offset, letterIds({ topic, partition, offset: record.offset }, record).id))) return;
       if (!reading.ok) {
         buryRecord(record, reading);
         return;
@@ -241,4 +245,11 @@ export function createStoreEvents({ tables, read, bury, suppressions, onStored, 
       oldestReceivedAtMs: settled.stored.reduce<number | null>((oldest, { event }) => Math.min(oldest ?? Infinity, event.receivedAtMs), null),
     });
   };
+}
+
+/** What was redriven and fails again is still the letter that it came from; its own id then tells this failure from others. */
+function letterIds(place: Place, record: EventRecord): { id: string; attempt: string | null } {
+  const own = deadLetterId(place, record.timestampMs);
+  const from = uuidOrNull(record.header(redrivenFromHeader));
+  return from === null ? { id: own, attempt: null } : { id: from, attempt: own };
 }

@@ -1,5 +1,6 @@
 import type { IHeaders } from 'kafkajs';
-import type { DeadLetter } from '../event/dead-letter.ts';
+import type { DeadLetter, RecordHeader, RecordOrigin } from '../event/dead-letter.ts';
+import { uuidOrNull } from '../event/dead-letter.ts';
 import { uuidOf } from '../event/identity.ts';
 import type { OutgoingRecord } from './publish.ts';
 import { headerText } from './subscribe.ts';
@@ -10,11 +11,17 @@ import { headerText } from './subscribe.ts';
  *   id, tenant, at (ms), code, detail, source      always
  *   write-key-id, message-id                       where known
  *   origin-topic, origin-partition, origin-offset  where it stood on a topic
+ *   origin-key                                     its key's bytes, where it had one
+ *   origin-headers                                 its headers, as JSON: [[name, base64 or null], …]
+ *   origin-timestamp                               its timestamp, in ms
+ *   tombstone                                      "true" where it had no value
+ *   attempt                                        where it was redriven from letter `id` and failed again
  *
  * The key is the id, so that repeats of one letter share a partition.
  */
 
 export function deadLetterRecord(topic: string, letter: DeadLetter): OutgoingRecord {
+  const { place, origin } = letter;
   return {
     topic,
     key: Buffer.from(letter.id),
@@ -26,12 +33,19 @@ export function deadLetterRecord(topic: string, letter: DeadLetter): OutgoingRec
       code: letter.code,
       detail: letter.detail,
       source: letter.source,
+      ...(letter.attempt !== null && { attempt: letter.attempt }),
+      ...(letter.tombstone && { tombstone: 'true' }),
       ...(letter.writeKeyId !== null && { 'write-key-id': letter.writeKeyId }),
       ...(letter.messageId !== null && { 'message-id': letter.messageId }),
-      ...(letter.place !== null && {
-        'origin-topic': letter.place.topic,
-        'origin-partition': String(letter.place.partition),
-        'origin-offset': String(letter.place.offset),
+      ...(place !== null && {
+        'origin-topic': place.topic,
+        'origin-partition': String(place.partition),
+        'origin-offset': String(place.offset),
+      }),
+      ...(origin !== null && {
+        ...(origin.key !== null && { 'origin-key': origin.key }),
+        'origin-headers': JSON.stringify(origin.headers.map(([name, value]) => [name, value?.toString('base64') ?? null])),
+        'origin-timestamp': String(origin.timestampMs),
       }),
     },
   };
@@ -42,14 +56,15 @@ export function readDeadLetter(record: { topic: string; partition: number; offse
   const header = (name: string): string | null => headerText(record.headers, name);
   const originTopic = header('origin-topic');
   const at = Number(header('at') ?? NaN);
-  const id = header('id');
   return {
-    id: id !== null && /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(id) ? id : uuidOf(`${record.topic}/${record.partition}/${record.offset}/${record.timestampMs}`),
+    id: uuidOrNull(header('id')) ?? uuidOf(`${record.topic}/${record.partition}/${record.offset}/${record.timestampMs}`),
+    attempt: uuidOrNull(header('attempt')),
     tenant: header('tenant') ?? '',
     atMs: Number.isSafeInteger(at) && at >= 0 ? at : Math.max(0, record.timestampMs),
     code: header('code') ?? 'unreadable',
     detail: header('detail') ?? '',
     payload: record.value ?? Buffer.alloc(0),
+    tombstone: record.value === null || header('tombstone') === 'true',
     source: header('source') === 'http' ? 'http' : 'kafka',
     writeKeyId: header('write-key-id'),
     messageId: header('message-id'),
@@ -57,7 +72,33 @@ export function readDeadLetter(record: { topic: string; partition: number; offse
       originTopic === null
         ? null
         : { topic: originTopic, partition: Number(/^\d{1,9}$/.exec(header('origin-partition') ?? '')?.[0] ?? 0), offset: safeOffset(header('origin-offset')) },
+    origin: readOrigin(record.headers),
   };
+}
+
+/** Null where the letter was written before its origin was kept, or its header is no such thing. */
+function readOrigin(headers: IHeaders): RecordOrigin | null {
+  const list = readHeaderList(headerText(headers, 'origin-headers'));
+  if (list === null) return null;
+  const keys = headers['origin-key'];
+  const key = Array.isArray(keys) ? keys[keys.length - 1] : keys;
+  const timestampMs = Number(headerText(headers, 'origin-timestamp') ?? NaN);
+  return { key: key === undefined ? null : Buffer.from(key), headers: list, timestampMs: Number.isSafeInteger(timestampMs) ? timestampMs : -1 };
+}
+
+function readHeaderList(text: string | null): RecordHeader[] | null {
+  if (text === null) return null;
+  let list: unknown;
+  try {
+    list = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (!Array.isArray(list)) return null;
+  return list.flatMap((pair: unknown): RecordHeader[] => {
+    const [name, value] = Array.isArray(pair) ? (pair as unknown[]) : [];
+    return typeof name === 'string' ? [[name, typeof value === 'string' ? Buffer.from(value, 'base64') : null]] : [];
+  });
 }
 
 function safeOffset(text: string | null): bigint {

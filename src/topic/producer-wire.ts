@@ -23,10 +23,13 @@ export const metadataApi = { key: 3, version: 5 } as const;
 /** The bytes of a record batch before its first record. */
 export const batchHeadBytes = 61;
 
+/** A header without a value is null; a list is one header several times. */
+export type HeaderValue = string | Uint8Array | null | readonly (string | Uint8Array | null)[];
+
 export interface WireRecord {
   key: Uint8Array | null;
   value: Uint8Array;
-  headers: Record<string, string | Uint8Array>;
+  headers: Record<string, HeaderValue>;
 }
 
 /** One record batch: the records of one partition in one request. `bodyBytes` holds `recordBodyBytes` of each record. */
@@ -54,9 +57,10 @@ export function recordBodyBytes(record: WireRecord): number {
   let bytes = 2 + sizedBytes(record.key === null ? -1 : record.key.length) + sizedBytes(record.value.length);
   let count = 0;
   for (const name in record.headers) {
-    const value = record.headers[name] as string | Uint8Array;
-    bytes += sizedBytes(headerName(name).length) + sizedBytes(typeof value === 'string' ? Buffer.byteLength(value) : value.length);
-    count++;
+    for (const value of valuesOf(record.headers[name])) {
+      bytes += sizedBytes(headerName(name).length) + sizedBytes(value === null ? -1 : typeof value === 'string' ? Buffer.byteLength(value) : value.length);
+      count++;
+    }
   }
   return bytes + varintBytes(count);
 }
@@ -169,15 +173,16 @@ function writeRecord(out: Buffer, start: number, record: WireRecord, bodyBytes: 
   at = record.key === null ? writeVarint(out, at, -1) : writeSized(out, at, record.key);
   at = writeSized(out, at, record.value);
   let count = 0;
-  for (const _name in record.headers) count++;
+  for (const name in record.headers) count += valuesOf(record.headers[name]).length;
   at = writeVarint(out, at, count);
   for (const name in record.headers) {
-    const value = record.headers[name] as string | Uint8Array;
-    at = writeSized(out, at, headerName(name));
-    if (typeof value === 'string') {
-      at = writeVarint(out, at, Buffer.byteLength(value));
-      at += out.write(value, at);
-    } else at = writeSized(out, at, value);
+    for (const value of valuesOf(record.headers[name])) {
+      at = writeSized(out, at, headerName(name));
+      if (typeof value === 'string') {
+        at = writeVarint(out, at, Buffer.byteLength(value));
+        at += out.write(value, at);
+      } else at = value === null ? writeVarint(out, at, -1) : writeSized(out, at, value);
+    }
   }
   return at;
 }
@@ -206,6 +211,10 @@ function varintBytes(value: number): number {
 
 function sizedBytes(length: number): number {
   return varintBytes(length) + Math.max(0, length);
+}
+
+function valuesOf(value: HeaderValue | undefined): readonly (string | Uint8Array | null)[] {
+  return Array.isArray(value) ? (value as readonly (string | Uint8Array | null)[]) : [value as string | Uint8Array | null];
 }
 
 const headerNames = new Map<string, Buffer>();

@@ -5,12 +5,13 @@ import { createCluster } from './producer-cluster.ts';
 import { createLanes } from './producer-lanes.ts';
 import type { Entry } from './producer-queue.ts';
 import { recordBodyBytes } from './producer-wire.ts';
+import type { HeaderValue } from './producer-wire.ts';
 
 export interface OutgoingRecord {
   topic: string;
   key: Buffer | null;
   value: Buffer;
-  headers: Record<string, string | Buffer>;
+  headers: Record<string, HeaderValue>;
   /** Else murmur2 of the key as Java's producer chooses it, and for a null key one partition after the other. */
   partition?: number;
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs';
 import { MillraceError, asError } from '../errors.ts';
+import type { RecordHeader } from '../event/dead-letter.ts';
 import type { Log } from '../telemetry.ts';
 import { createKafka } from './connection.ts';
 import type { KafkaConnection } from './connection.ts';
@@ -286,4 +287,11 @@ export function headerText(headers: IHeaders, name: string): string | null {
   // Kafka allows a header without a value; kafkajs' types don't say so.
   const last = (Array.isArray(value) ? value[value.length - 1] : value) as Buffer | string | null | undefined;
   return last?.toString() ?? null;
+}
+
+/** All headers with their bytes; one that repeats is there as often. */
+export function headerList(headers: IHeaders): RecordHeader[] {
+  return Object.entries(headers).flatMap(([name, values]) =>
+    (Array.isArray(values) ? values : [values]).map((value): RecordHeader => [name, value === undefined || value === null ? null : Buffer.from(value)]),
+  );
 }
