@@ -27,8 +27,9 @@ after(async () => {
 const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
 const store = (n: number, place: string, key: string, at: string, topic = 'events'): Promise<void> =>
   clickhouse.command(`INSERT INTO events (tenant, event_id, write_key_id, timestamp, received_at, topic, partition, offset) VALUES ('t', '${id(n)}', '${key}', '2020-01-01 00:00:00', '${at}', '${topic}', ${place})`);
+/** The reason keeps ClickHouse from dropping a second block like the first. */
 const outcome = (n: number, place: string, key: string, at: string, what: string): Promise<void> =>
-  clickhouse.command(`INSERT INTO outcomes (topic, partition, offset, tenant, event_id, outcome, write_key_id, received_at) VALUES ('events', ${place}, 't', '${id(n)}', '${what}', '${key}', '${at}')`);
+  clickhouse.command(`INSERT INTO outcomes (topic, partition, offset, tenant, event_id, outcome, reason, write_key_id, received_at) VALUES ('events', ${place}, 't', '${id(n)}', '${what}', '${randomUUID()}', '${key}', '${at}')`);
 const ledger = async (where: string): Promise<string[]> =>
   (await clickhouse.rows(`SELECT write_key_id, formatDateTime(hour, '%F %H'), received, stored, duplicate, dead_lettered, dropped, suppressed, in_flight FROM ledger WHERE ${where} ORDER BY write_key_id, hour`)).map(row => row.join(' '));
 
