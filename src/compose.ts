@@ -25,14 +25,18 @@ import { createReconcileTables } from './sink/reconcile-tables.ts';
 import { startReconciliation } from './sink/reconcile.ts';
 import { createSink } from './sink/run.ts';
 import type { StoreCounts } from './sink/store-events.ts';
+import { measureDoor, measureSink } from './measure.ts';
+import { createMetrics } from './metrics.ts';
+import type { Metrics } from './metrics.ts';
 import type { Log } from './telemetry.ts';
 import type { KafkaConnection } from './topic/connection.ts';
 import { deadLetterRecord, readDeadLetter } from './topic/dead-letter.ts';
+import { watchLag } from './topic/lag.ts';
 import { provisionTopics } from './topic/provision.ts';
 import { createPublisher } from './topic/publish.ts';
 import type { OutgoingRecord, Publisher } from './topic/publish.ts';
 import { headerList, headerText, subscribe } from './topic/subscribe.ts';
-import type { RecordBatch, SubscribedRecord, Subscription } from './topic/subscribe.ts';
+import type { BatchHandler, RecordBatch, SubscribedRecord, Subscription } from './topic/subscribe.ts';
 
 /** Where the parts are, once it is known which of them are embedded. */
 export interface Endpoints {
@@ -43,6 +47,8 @@ export interface Endpoints {
 
 export interface Deps {
   log: Log;
+  /** Of roles that share a process; default: each its own. */
+  metrics?: Metrics;
   /** A part gave up for good: the process should close and end. */
   onFatal: (error: MillraceError) => void;
 }
@@ -56,6 +62,9 @@ const schemaPath = (config: Config): string => join(config.packageRoot, 'schemas
 
 /** Dead letters may be as large as a record can get, and then some headers. */
 const deadLetterBytes = 8 * 1024 * 1024;
+
+/** How old the lag of a partition without a batch under way may be. */
+const lagPollMs = 5_000;
 
 /** The parts as the configuration names them; for those it leaves out, the embedded ones of `stack`. */
 export function endpointsOf(config: Config, stack: LocalStack | null): Endpoints {
@@ -124,10 +133,11 @@ export interface RunningDoor extends Role {
 
 /** The HTTP front door. Throws where the registry, Kafka or the port can't be had. */
 export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps, extraReadiness: () => Promise<Record<string, string>> = () => Promise.resolve({})): Promise<RunningDoor> {
-  const { log } = deps;
+  const { log, metrics = createMetrics() } = deps;
   const avro = createEventAvro(schemaPath(config));
   const schemaId = await registryOf(endpoints).register(`${config.topic.events}-value`, avro.schemaText);
   const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.events], log });
+  const meter = measureDoor(metrics, { inFlightBytes: () => publisher.inFlight().bytes });
 
   const encode = (event: CanonicalEvent, traceparent: string | null): OutgoingRecord => ({
     topic: config.topic.events,
@@ -148,6 +158,8 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     accept,
     overloaded: () => publisher.inFlight().full,
     readiness,
+    metrics: metrics.exposition,
+    ...meter,
     log,
   });
   try {
@@ -172,11 +184,12 @@ export interface RunningSink extends Role {
   joined(): boolean;
   clickhouseAnswers(): Promise<boolean>;
   counts(): StoreCounts;
+  metrics: Metrics;
 }
 
 /** The consumer groups that fill ClickHouse. Applies migrations first. */
 export async function startSink(config: Config, endpoints: Endpoints, deps: Deps): Promise<RunningSink> {
-  const { log, onFatal } = deps;
+  const { log, onFatal, metrics = createMetrics() } = deps;
   await migrate(endpoints.clickhouse, readMigrations(join(config.packageRoot, 'schemas', 'clickhouse')), log);
   const avro = createEventAvro(schemaPath(config));
   const registry = registryOf(endpoints);
@@ -186,6 +199,9 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
   const clickhouse = createClickHouse(endpoints.clickhouse);
   const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.deadLetters], log });
   const total: StoreCounts = { stored: 0, duplicate: 0, conflict: 0, deadLettered: 0, suppressed: 0, present: 0 };
+  const subscriptions: Subscription[] = [];
+  const joined = (): boolean => subscriptions.length > 0 && subscriptions.every(subscription => subscription.joined());
+  const meter = measureSink(metrics, { eventTopics: [config.topic.events], joined });
   const sink = createSink({
     clickhouse,
     log,
@@ -196,8 +212,10 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     },
     onStored(result) {
       for (const name of Object.keys(total) as (keyof StoreCounts)[]) total[name] += result[name];
+      meter.onStored(result);
       log.debug(result, 'batch stored');
     },
+    onWaiting: meter.onWaiting,
   });
 
   const shared = {
@@ -206,47 +224,48 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     maxWaitMs: 300,
     minBytes: 512 * 1024,
     maxBytesPerPartition: 2 * 1024 * 1024,
-    partitionsConcurrently: 3,
     closeGraceMs: 5_000,
     log,
     onFatal,
   };
-  const subscriptions: Subscription[] = [];
   const reconciliation = startReconciliation({
     tables: createReconcileTables(clickhouse),
     everyMs: config.reconcileEveryMs,
     leads: () => subscriptions[0]?.partitions().includes(0) === true,
-    onPass: result => log.debug(result, 'reconciliation passed'),
+    onPass(result) {
+      meter.onPass(result);
+      log.debug(result, 'reconciliation passed');
+    },
     log,
   });
+  const lag = watchLag({ connection: endpoints.kafka, everyMs: lagPollMs, onLag: meter.onLag, log });
+  const joinGroup = async (groupId: string, topic: string, handler: BatchHandler, partitionsConcurrently: number): Promise<void> => {
+    const measured: BatchHandler = batch => meter.during(batch.records, () => handler(lag.watch(batch)));
+    const subscription = await subscribe({ ...shared, groupId, topic, handler: measured, partitionsConcurrently });
+    subscriptions.push(subscription);
+    lag.follow(groupId, topic, subscription);
+  };
   const close = async (): Promise<void> => {
     await reconciliation.close();
+    await lag.close();
     await Promise.all(subscriptions.map(subscription => subscription.close()));
     await publisher.close();
     await clickhouse.close();
   };
   try {
-    subscriptions.push(await subscribe({
-      ...shared,
-      groupId: config.consumerGroup,
-      topic: config.topic.events,
-      handler: batch => sink.events(withRecords(batch, record => ({ ...record, header: name => headerText(record.headers, name), headers: () => headerList(record.headers) }))),
-    }));
-    subscriptions.push(await subscribe({
-      ...shared,
-      groupId: `${config.consumerGroup}.dead-letters`,
-      topic: config.topic.deadLetters,
-      partitionsConcurrently: 1,
-      handler: batch => sink.deadLetters(withRecords(batch, record => ({ ...record, letter: readDeadLetter({ ...record, topic: batch.topic, partition: batch.partition }) }))),
-    }));
+    await joinGroup(config.consumerGroup, config.topic.events, batch =>
+      sink.events(withRecords(batch, record => ({ ...record, header: name => headerText(record.headers, name), headers: () => headerList(record.headers) }))), 3);
+    await joinGroup(`${config.consumerGroup}.dead-letters`, config.topic.deadLetters, batch =>
+      sink.deadLetters(withRecords(batch, record => ({ ...record, letter: readDeadLetter({ ...record, topic: batch.topic, partition: batch.partition }) }))), 1);
   } catch (error) {
     await close();
     throw error;
   }
   return {
-    joined: () => subscriptions.every(subscription => subscription.joined()),
+    joined,
     clickhouseAnswers: () => clickhouse.ping(),
     counts: () => ({ ...total }),
+    metrics,
     close,
   };
 }
@@ -276,10 +295,11 @@ export async function redrive(options: RedriveOptions, config: Config, endpoints
   }
 }
 
-/** /livez and /readyz for a sink that runs without a door. */
+/** /livez, /readyz and /metrics for a sink that runs without a door. */
 export async function startSinkHealth(config: Config, sink: RunningSink, log: Log): Promise<Role & { url: string }> {
   const app = createHealthServer({
     log,
+    metrics: sink.metrics.exposition,
     readiness: async () => {
       const joined = sink.joined();
       return { ready: joined, parts: { group: joined ? 'joined' : 'joining', clickhouse: (await sink.clickhouseAnswers()) ? 'ok' : 'not answering' } };

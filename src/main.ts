@@ -7,6 +7,7 @@ import type { Deps, RedriveOptions, Role, Terminal } from './compose.ts';
 import { readConfig, variables } from './config.ts';
 import type { Config } from './config.ts';
 import { MillraceError, asError } from './errors.ts';
+import { createMetrics } from './metrics.ts';
 import { requireReachable } from './reach.ts';
 import type { LocalStack } from './local/stack.ts';
 import { createLog } from './telemetry.ts';
@@ -18,7 +19,7 @@ const version = (JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf
 const commands = {
   up: 'everything in one process tree: door, sink, and the parts that have no URL in the environment',
   door: 'the HTTP front door alone',
-  sink: 'the consumer group that fills ClickHouse alone (answers /livez and /readyz on PORT)',
+  sink: 'the consumer group that fills ClickHouse alone (answers /livez, /readyz and /metrics on PORT)',
   redrive: 'publishes dead letters again (`millrace redrive --help`)',
 } as const;
 type Command = keyof typeof commands;
@@ -92,6 +93,7 @@ async function run(command: Command, redriveOptions: RedriveOptions | null = nul
   process.on('SIGHUP', onSignal);
   const deps = (): Deps => ({
     log,
+    metrics: createMetrics(),
     onFatal: error => {
       fatal ??= error;
       stop.abort(error);

@@ -26,8 +26,8 @@ test('every npm script that a page names is there, and every script is named', (
   assert.deepEqual([...named].sort(), Object.keys(scripts).sort());
 });
 
-test('docs/tables.md names every table', () => {
-  const tables = readMigrations(join(packageRoot, 'schemas', 'clickhouse')).flatMap(({ statements }) => statements).flatMap(statement => /^CREATE TABLE (\w+)/.exec(statement)?.[1] ?? []);
+test('docs/tables.md names every table and view', () => {
+  const tables = readMigrations(join(packageRoot, 'schemas', 'clickhouse')).flatMap(({ statements }) => statements).flatMap(statement => /^CREATE (?:TABLE|VIEW) (\w+)/.exec(statement)?.[1] ?? []);
   const listed = [...read('docs/tables.md').matchAll(/^\| `(\w+)` \|/gm)].map(match => match[1]);
   assert.deepEqual(listed.sort(), [...tables, 'migrations'].sort());
 });

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { fastify, LogController } from 'fastify';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import { MillraceError, catalogue } from '../errors.ts';
+import type { ErrorCode } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
 import type { AcceptEvents } from './accept.ts';
 import { maxBodyBytes } from './body.ts';
@@ -20,6 +21,10 @@ export interface Readiness {
 
 export interface HealthOptions {
   readiness: () => Promise<Readiness>;
+  /** What /metrics answers; without it there is no such path. */
+  metrics?: () => Promise<{ contentType: string; body: string }>;
+  /** Told of every answer to a request. */
+  onResponse?: (status: number) => void;
   log: Log;
 }
 
@@ -28,6 +33,8 @@ export interface DoorOptions extends HealthOptions {
   accept: AcceptEvents;
   /** Too much waits for Kafka: new requests are turned away before their body is read. */
   overloaded: () => boolean;
+  /** Told what became of the events of a request that could be read. */
+  onEvents?: (result: 'accepted' | ErrorCode, count: number) => void;
   now?: () => number;
   newMessageId?: () => string;
 }
@@ -46,12 +53,13 @@ export function createDoor(options: DoorOptions): FastifyInstance {
     },
     now: options.now ?? Date.now,
     newMessageId: options.newMessageId ?? randomUUID,
+    onEvents: options.onEvents ?? (() => undefined),
   });
   return app;
 }
 
-/** The paths that every role answers: /livez and /readyz. The door builds on it; a sink alone has nothing else. */
-export function createHealthServer({ readiness, log }: HealthOptions): FastifyInstance {
+/** The paths that every role answers: /livez, /readyz and /metrics. The door builds on it; a sink alone has nothing else. */
+export function createHealthServer({ readiness, metrics, onResponse, log }: HealthOptions): FastifyInstance {
   let closing = false;
   const loggerInstance: FastifyBaseLogger = log;
   const app: FastifyInstance = fastify({
@@ -88,6 +96,11 @@ export function createHealthServer({ readiness, log }: HealthOptions): FastifyIn
     reply.header('connection', 'close');
     return request.method === 'POST' ? sendError(request, reply, 'unavailable', 'this server is closing; send again') : undefined;
   });
+  if (onResponse !== undefined) {
+    app.addHook('onResponse', async (_request, reply) => {
+      onResponse(reply.statusCode);
+    });
+  }
   app.addHook('preClose', async () => {
     closing = true;
   });
@@ -98,6 +111,13 @@ export function createHealthServer({ readiness, log }: HealthOptions): FastifyIn
     const up = ready && !closing;
     return reply.code(up ? 200 : 503).send({ status: up ? 'ok' : closing ? 'closing' : 'not ready', parts });
   });
+
+  if (metrics !== undefined) {
+    app.get('/metrics', async (_request, reply) => {
+      const { contentType, body } = await metrics();
+      return reply.type(contentType).send(body);
+    });
+  }
 
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?')[0] ?? '';

@@ -23,6 +23,10 @@ export interface Outcome {
   id: string;
   outcome: 'duplicate' | 'conflict' | 'dead_lettered' | 'suppressed';
   reason: string;
+  /** Null where no key is known. */
+  writeKeyId: string | null;
+  /** Of a record that can't be read its own time. */
+  receivedAtMs: number;
 }
 
 export interface Conflict {
@@ -70,7 +74,7 @@ export interface EventTables {
 }
 
 const idColumns = ['event_id', 'topic', 'partition', 'offset', 'stored_at', 'content_hash'] as const;
-const outcomeColumns = ['topic', 'partition', 'offset', 'tenant', 'event_id', 'outcome', 'reason'] as const;
+const outcomeColumns = ['topic', 'partition', 'offset', 'tenant', 'event_id', 'outcome', 'reason', 'write_key_id', 'received_at'] as const;
 const conflictColumns = ['tenant', 'event_id', 'message_id', 'stored_topic', 'stored_partition', 'stored_offset', 'topic', 'partition', 'offset', 'raw'] as const;
 
 export function placedId(offset: unknown, id: unknown): string {
@@ -140,7 +144,8 @@ export function createEventTables(clickhouse: ClickHouse): EventTables {
       clickhouse.insert({
         table: 'outcomes',
         columns: outcomeColumns,
-        lines: outcomes.map(({ offset, tenant, id, outcome, reason }) => `${open([topic, partition])},${offset},${JSON.stringify([tenant, id, outcome, reason]).slice(1)}`),
+        lines: outcomes.map(({ offset, tenant, id, outcome, reason, writeKeyId, receivedAtMs }) =>
+          `${open([topic, partition])},${offset},${JSON.stringify([tenant, id, outcome, reason, writeKeyId ?? '', clickHouseTime(receivedAtMs)]).slice(1)}`),
         token,
       }, signal),
     insertConflicts: ({ topic, partition, signal }, conflicts, token) =>

@@ -60,6 +60,8 @@ export interface PartitionsOptions<R extends PlannedRecord> {
   retryDelaysMs?: readonly number[];
   /** Waits; rejects at once when the signal aborts. Default: a timer. */
   pause?: (delayMs: number, signal: AbortSignal) => Promise<void>;
+  /** The fault for which a batch of the partition waits, at every failed try; null when it waits no more. */
+  onWaiting?: (topic: string, partition: number, error: Error | null) => void;
   log: Log;
 }
 
@@ -76,7 +78,7 @@ const maxShortfalls = 3;
 
 /** Returns what to do with a batch: resolves with the offset up to which everything is settled and committed. */
 export function createPartitions<R extends PlannedRecord>(options: PartitionsOptions<R>): (batch: IncomingBatch<R>) => Promise<bigint> {
-  const { store, highestStored, maxRows, maxBytes, log } = options;
+  const { store, highestStored, maxRows, maxBytes, onWaiting, log } = options;
   const delaysMs = options.retryDelaysMs ?? defaultDelaysMs;
   const pause = options.pause ?? pauseByTimer;
   const states = new Map<string, PartitionState>();
@@ -84,17 +86,24 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
   /** Tries until it works or the session ends: a part that is down must never cost a record. */
   const persist = async <T>(batch: IncomingBatch<R>, work: (attempt: number) => Promise<T>): Promise<T> => {
     const { signal } = batch.session;
-    for (let attempt = 0; ; attempt++) {
-      signal.throwIfAborted();
-      try {
-        return await work(attempt);
-      } catch (thrown) {
-        if (signal.aborted) throw thrown;
-        const delayMs = delaysMs[Math.min(attempt, delaysMs.length - 1)] ?? 0;
-        // Once aloud; what follows is the same story.
-        log[attempt === 0 ? 'warn' : 'debug']({ topic: batch.topic, partition: batch.partition, error: asError(thrown).message, retryInMs: delayMs }, 'a batch waits: it could not be stored yet');
-        await pause(delayMs, signal);
+    let waited = false;
+    try {
+      for (let attempt = 0; ; attempt++) {
+        signal.throwIfAborted();
+        try {
+          return await work(attempt);
+        } catch (thrown) {
+          if (signal.aborted) throw thrown;
+          const delayMs = delaysMs[Math.min(attempt, delaysMs.length - 1)] ?? 0;
+          // Once aloud; what follows is the same story.
+          log[attempt === 0 ? 'warn' : 'debug']({ topic: batch.topic, partition: batch.partition, error: asError(thrown).message, retryInMs: delayMs }, 'a batch waits: it could not be stored yet');
+          waited = true;
+          onWaiting?.(batch.topic, batch.partition, asError(thrown));
+          await pause(delayMs, signal);
+        }
       }
+    } finally {
+      if (waited) onWaiting?.(batch.topic, batch.partition, null);
     }
   };
 

@@ -17,6 +17,9 @@ export interface StoredRow extends IdPlace {
   storedAt: string;
   contentHash: string;
   hasOutcome: boolean;
+  writeKeyId: string;
+  /** As ClickHouse writes it. */
+  receivedAt: string;
 }
 
 /** What a row that goes is written down as. */
@@ -24,6 +27,8 @@ export interface SurplusOutcome extends IdPlace {
   tenant: string;
   outcome: 'duplicate' | 'conflict';
   reason: string;
+  writeKeyId: string;
+  receivedAt: string;
 }
 
 /** What the reconciliation needs of ClickHouse's tables. Everything throws `clickhouse_unavailable` or `clickhouse_refused`. */
@@ -79,14 +84,15 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
       const idList = ids.map(text).join();
       const rows = await clickhouse.rows(
         `SELECT tenant, event, toUnixTimestamp64Milli(timestamp), toUnixTimestamp64Milli(stored_at), event_id, topic, partition, offset, content_hash,
-           (${place}) IN (SELECT ${place} FROM outcomes WHERE event_id IN (${idList}))
+           (${place}) IN (SELECT ${place} FROM outcomes WHERE event_id IN (${idList})), write_key_id, toString(received_at)
          FROM events WHERE event_id IN (${idList})`,
         {},
         signal,
       );
-      return rows.map(([tenant, event, timestamp, storedAt, eventId, topic, partition, offset, contentHash, hasOutcome]) => ({
+      return rows.map(([tenant, event, timestamp, storedAt, eventId, topic, partition, offset, contentHash, hasOutcome, writeKeyId, receivedAt]) => ({
         tenant: String(tenant), event: String(event), timestamp: String(timestamp), storedAt: String(storedAt), eventId: String(eventId), topic: String(topic), partition: Number(partition),
         offset: BigInt(String(offset)), contentHash: String(contentHash), hasOutcome: Number(hasOutcome) === 1,
+        writeKeyId: String(writeKeyId), receivedAt: String(receivedAt),
       }));
     },
     copyRow: (row, signal) =>
@@ -101,9 +107,9 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
     insertOutcomes: (outcomes, token, signal) =>
       clickhouse.insert({
         table: 'outcomes',
-        columns: ['topic', 'partition', 'offset', 'tenant', 'event_id', 'outcome', 'reason'],
-        lines: outcomes.map(({ topic, partition, offset, tenant, eventId, outcome, reason }) =>
-          `${JSON.stringify([topic, partition]).slice(0, -1)},${offset},${JSON.stringify([tenant, eventId, outcome, reason]).slice(1)}`),
+        columns: ['topic', 'partition', 'offset', 'tenant', 'event_id', 'outcome', 'reason', 'write_key_id', 'received_at'],
+        lines: outcomes.map(({ topic, partition, offset, tenant, eventId, outcome, reason, writeKeyId, receivedAt }) =>
+          `${JSON.stringify([topic, partition]).slice(0, -1)},${offset},${JSON.stringify([tenant, eventId, outcome, reason, writeKeyId, receivedAt]).slice(1)}`),
         token,
       }, signal),
     removeIds: (places, signal) => clickhouse.command(`DELETE FROM event_ids WHERE (${place}) IN (${places.map(placeTuple).join()})`, signal),

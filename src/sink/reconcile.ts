@@ -120,8 +120,8 @@ async function account(tables: ReconcileTables, surplus: readonly Surplus[], sig
   const differs = ({ loser, winner }: Surplus): boolean => loser.contentHash !== '0' && winner.contentHash !== '0' && loser.contentHash !== winner.contentHash;
   for (const { loser, winner } of once.filter(differs)) await tables.keepContent(loser, winner, signal);
   const outcomes = once.map((pair): SurplusOutcome => {
-    const { topic, partition, offset, eventId, tenant } = pair.loser;
-    return { topic, partition, offset, eventId, tenant, outcome: differs(pair) ? 'conflict' : 'duplicate', reason: placeOf(pair.winner) };
+    const { topic, partition, offset, eventId, tenant, writeKeyId, receivedAt } = pair.loser;
+    return { topic, partition, offset, eventId, tenant, writeKeyId, receivedAt, outcome: differs(pair) ? 'conflict' : 'duplicate', reason: placeOf(pair.winner) };
   });
   const named = outcomes.map(({ topic, partition, offset, eventId, outcome, reason }) => [topic, partition, offset, eventId, outcome, reason].join('/'));
   await tables.insertOutcomes(outcomes, remainderToken('reconcile', named), signal);

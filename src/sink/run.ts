@@ -14,6 +14,8 @@ export interface SinkOptions {
   read: ReadEvents;
   bury: BuryDeadLetters;
   onStored?: (result: StoreResult) => void;
+  /** See partitions.ts. */
+  onWaiting?: (topic: string, partition: number, error: Error | null) => void;
   /** Largest insert; a batch is what one fetch brings, cut to this. */
   maxRows?: number;
   maxBytes?: number;
@@ -33,6 +35,7 @@ export function createSink(options: SinkOptions): Sink {
     maxRows: options.maxRows ?? 50_000,
     maxBytes: options.maxBytes ?? 16 * 1024 * 1024,
     ...(options.retryDelaysMs && { retryDelaysMs: options.retryDelaysMs }),
+    ...(options.onWaiting && { onWaiting: options.onWaiting }),
   };
   const highestStored = async (topic: string, partition: number): Promise<bigint | null> => {
     const place = 'WHERE topic = {topic: String} AND partition = {partition: UInt32}';

@@ -111,6 +111,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, onStored, 
     const lackingIds: StorableEvent[] = [];
     for (const candidate of events) {
       const { offset, event, eventId } = candidate;
+      const from = { offset, tenant: event.tenant, id: eventId, writeKeyId: event.writeKeyId, receivedAtMs: event.receivedAtMs };
       const places = found.get(eventId);
       const isOwn = (at: StoredPlace): boolean => at.topic === topic && at.partition === partition && at.offset === offset;
       const own = places?.some(isOwn) === true;
@@ -122,10 +123,10 @@ export function createStoreEvents({ tables, read, bury, suppressions, onStored, 
         if (!own) lackingIds.push(candidate);
       } else if (elsewhere !== undefined) {
         const differs = elsewhere.contentHash !== '0' && elsewhere.contentHash !== candidate.contentHash;
-        settled.outcomes.push({ offset, tenant: event.tenant, id: eventId, outcome: differs ? 'conflict' : 'duplicate', reason: `${elsewhere.topic}/${elsewhere.partition}/${elsewhere.offset}` });
+        settled.outcomes.push({ ...from, outcome: differs ? 'conflict' : 'duplicate', reason: `${elsewhere.topic}/${elsewhere.partition}/${elsewhere.offset}` });
         if (differs) settled.conflicts.push({ offset, event, eventId, stored: elsewhere });
       } else if (suppressions.has(event)) {
-        settled.outcomes.push({ offset, tenant: event.tenant, id: eventId, outcome: 'suppressed', reason: 'the user was erased' });
+        settled.outcomes.push({ ...from, outcome: 'suppressed', reason: 'the user was erased' });
       } else {
         first.set(eventId, candidate);
         missing.push(candidate);
@@ -167,11 +168,12 @@ export function createStoreEvents({ tables, read, bury, suppressions, onStored, 
     const outcomes: Outcome[] = [];
     const letters: DeadLetter[] = [];
     const codes: Record<string, number> = {};
-    const buryRecord = (record: EventRecord, reading: { code: ErrorCode; detail: string; tenant: string; messageId: string | null }): void => {
+    const buryRecord = (record: EventRecord, reading: { code: ErrorCode; detail: string; tenant: string; messageId: string | null }, event: CanonicalEvent | null = null): void => {
       const place = { topic, partition, offset: record.offset };
       const { id, attempt } = letterIds(place, record);
       codes[reading.code] = (codes[reading.code] ?? 0) + 1;
-      outcomes.push({ offset: record.offset, tenant: reading.tenant, id, outcome: 'dead_lettered', reason: reading.code });
+      const writeKeyId = event?.writeKeyId ?? null;
+      outcomes.push({ offset: record.offset, tenant: reading.tenant, id, outcome: 'dead_lettered', reason: reading.code, writeKeyId, receivedAtMs: event?.receivedAtMs ?? Math.max(0, record.timestampMs) });
       letters.push({
         id,
         attempt,
@@ -182,7 +184,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, onStored, 
         payload: record.value ?? Buffer.alloc(0),
         tombstone: record.value === null,
         source: record.header('dialect') === null ? 'kafka' : 'http',
-        writeKeyId: null,
+        writeKeyId,
         messageId: reading.messageId,
         place,
         origin: { key: record.key, headers: record.headers(), timestampMs: record.timestampMs },
@@ -217,7 +219,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, onStored, 
     outcomes.push(...settled.outcomes);
     for (const [refused, detail] of settled.refused) {
       const record = recordsOf.get(refused);
-      if (record !== undefined) buryRecord(record, { code: 'row_refused', detail, tenant: refused.event.tenant, messageId: refused.event.messageId });
+      if (record !== undefined) buryRecord(record, { code: 'row_refused', detail, tenant: refused.event.tenant, messageId: refused.event.messageId }, refused.event);
     }
 
     if (letters.length > 0) await bury(letters);

@@ -3,6 +3,7 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { endpointsOf, provision, startDoor, startSink } from '../../src/compose.ts';
 import type { RunningDoor, RunningSink } from '../../src/compose.ts';
 import type { Config } from '../../src/config.ts';
+import { createMetrics } from '../../src/metrics.ts';
 import { testLog } from './shared-stack.ts';
 
 /** A door and a sink of their own on a running stack, and a way to ask ClickHouse. */
@@ -18,7 +19,7 @@ export interface System {
 }
 
 export async function startSystem(config: Config, { withSink = true } = {}): Promise<System> {
-  const deps = { log: testLog(), onFatal: (error: Error) => { throw error; } };
+  const deps = { log: testLog(), metrics: createMetrics(), onFatal: (error: Error) => { throw error; } };
   const endpoints = endpointsOf(config, null);
   await provision(config, endpoints, deps.log);
   const sink = withSink ? await startSink(config, endpoints, deps) : null;

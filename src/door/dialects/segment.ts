@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { ErrorCode } from '../../errors.ts';
 import type { CanonicalEvent } from '../../event/canonical.ts';
 import { elementSpans, findFault, isDeeperThan, maxDepth, memberSpans, smells } from '../../event/json-text.ts';
 import type { JsonFault, Span } from '../../event/json-text.ts';
@@ -21,6 +22,7 @@ export interface SegmentDoor {
   authenticate: (request: FastifyRequest) => WriteKey | null;
   now: () => number;
   newMessageId: () => string;
+  onEvents: (result: 'accepted' | ErrorCode, count: number) => void;
 }
 
 /**
@@ -43,10 +45,15 @@ export function segmentDialect(app: FastifyInstance, door: SegmentDoor): void {
     const opened = await open(request, reply, door, keys.get(request));
     if (opened === null) return reply;
     const read = readSegmentEvent(opened.value, opened.text, opened.source);
-    if (!read.ok) return sendError(request, reply, read.code, read.message, [{ pointer: read.pointer }]);
-    if (!maySend(opened.key, read.event)) return sendError(request, reply, 'forbidden', `this write key may not send ${read.event.type} events`);
+    const refuse = (code: ErrorCode, message: string, details?: unknown): FastifyReply => {
+      door.onEvents(code, 1);
+      return sendError(request, reply, code, message, details);
+    };
+    if (!read.ok) return refuse(read.code, read.message, [{ pointer: read.pointer }]);
+    if (!maySend(opened.key, read.event)) return refuse('forbidden', `this write key may not send ${read.event.type} events`);
     const [accepted] = await door.accept([read.event], traceparentOf(request));
-    if (accepted?.ok !== true) return sendError(request, reply, 'unavailable', accepted?.message ?? 'nothing was accepted');
+    if (accepted?.ok !== true) return refuse('unavailable', accepted?.message ?? 'nothing was accepted');
+    door.onEvents('accepted', 1);
     return reply.send({ success: true, message_id: read.event.messageId });
   });
 
@@ -74,6 +81,9 @@ export function segmentDialect(app: FastifyInstance, door: SegmentDoor): void {
 
     const results = events.length === 0 ? [] : await door.accept(events, traceparentOf(request));
     const failed = results.flatMap((result, at) => (result.ok ? [] : [{ result, index: indexes[at] ?? 0, event: events[at] }]));
+    for (const { code } of errors) door.onEvents(code, 1);
+    if (failed.length > 0) door.onEvents('unavailable', failed.length);
+    if (failed.length < events.length) door.onEvents('accepted', events.length - failed.length);
     // Nothing got through: one answer that a client retries as a whole. Some did: each failed one is named.
     if (failed.length > 0 && failed.length === events.length) return sendError(request, reply, 'unavailable', messageOf(failed[0]?.result));
     for (const { result, index, event } of failed) {

@@ -1,0 +1,101 @@
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+
+/** The parts of a process that have metrics; one that does not run shows none. */
+export type Role = 'door' | 'sink';
+
+interface Entry {
+  role: Role;
+  type: 'counter' | 'gauge' | 'histogram';
+  /** Never from what users send: topics, partitions, HTTP statuses and codes of errors.ts only. */
+  labels: readonly string[];
+  /** Upper bounds of a histogram, in its unit. */
+  buckets?: readonly number[];
+  help: string;
+}
+
+const secondsOfCalls = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+/** Every metric of millrace, beside those that prom-client has for any Node process. docs/metrics.md lists the same; a test holds the two equal. */
+export const catalogue = {
+  millrace_door_requests_total: { role: 'door', type: 'counter', labels: ['status'], help: 'requests answered, by HTTP status' },
+  millrace_door_events_total: { role: 'door', type: 'counter', labels: ['result'], help: 'events of readable requests: accepted, or the code that refused them' },
+  millrace_door_in_flight_bytes: { role: 'door', type: 'gauge', labels: [], help: 'bytes of records that wait for Kafka to acknowledge them' },
+
+  millrace_sink_records_total: { role: 'sink', type: 'counter', labels: ['topic', 'outcome'], help: 'records settled: stored, duplicate, conflict, dead_lettered, suppressed, or present where a replay found its row in place' },
+  millrace_conflicts_total: { role: 'sink', type: 'counter', labels: [], help: 'records whose message id was stored before with other content' },
+  millrace_dead_letters_total: { role: 'sink', type: 'counter', labels: ['code'], help: 'records put on the dead-letter topic, by code' },
+  millrace_sink_batch_rows: { role: 'sink', type: 'histogram', labels: [], buckets: [1, 10, 100, 500, 1_000, 5_000, 10_000, 25_000, 50_000], help: 'events that one insert stored' },
+  millrace_sink_insert_seconds: { role: 'sink', type: 'histogram', labels: [], buckets: secondsOfCalls, help: 'time to insert a batch into events, a replay with its reading back' },
+  millrace_sink_lookup_seconds: { role: 'sink', type: 'histogram', labels: [], buckets: secondsOfCalls, help: 'time to look up the event ids of a batch' },
+  millrace_sink_freshness_seconds: { role: 'sink', type: 'histogram', labels: [], buckets: [0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1_800, 7_200], help: 'from received_at of the oldest event of a batch until the batch is stored' },
+  millrace_sink_replays_total: { role: 'sink', type: 'counter', labels: [], help: 'batches of which some may have been stored before: after a crash, a rewind or a failed try' },
+  millrace_sink_lag: { role: 'sink', type: 'gauge', labels: ['topic', 'partition'], help: 'offsets between what is settled and the end of a partition that this sink holds' },
+  millrace_sink_joined: { role: 'sink', type: 'gauge', labels: [], help: '1 while the sink is a member of its consumer groups' },
+  millrace_sink_waiting_batches: { role: 'sink', type: 'gauge', labels: ['code'], help: 'batches that wait to be tried again, by the code of what failed' },
+  millrace_sink_batch_bytes: { role: 'sink', type: 'gauge', labels: [], help: 'bytes of record values in the batches under way' },
+  millrace_reconciled_total: { role: 'sink', type: 'counter', labels: [], help: 'rows removed since the same event was stored from another place first' },
+  millrace_outcomes_corrected_total: { role: 'sink', type: 'counter', labels: [], help: 'outcomes removed since their record is in events after all' },
+} as const satisfies Record<string, Entry>;
+
+type Catalogue = typeof catalogue;
+type NameOf<T extends Entry['type']> = { [N in keyof Catalogue]: Catalogue[N]['type'] extends T ? N : never }[keyof Catalogue];
+type LabelsOf<N extends keyof Catalogue> = Readonly<Record<Catalogue[N]['labels'][number], string>>;
+
+/** What answers a scrape: Prometheus' text format. */
+export interface Exposition {
+  contentType: string;
+  body: string;
+}
+
+/** The metrics of one process. A metric may be used once its role is enabled. */
+export interface Metrics {
+  /** From now on the role's metrics are shown, those without labels as 0. */
+  enable(role: Role): void;
+  count<N extends NameOf<'counter'>>(name: N, labels: LabelsOf<N>, by?: number): void;
+  observe<N extends NameOf<'histogram'>>(name: N, labels: LabelsOf<N>, value: number): void;
+  set<N extends NameOf<'gauge'>>(name: N, labels: LabelsOf<N>, value: number): void;
+  /** The series with these labels is shown no more. */
+  remove<N extends NameOf<'gauge'>>(name: N, labels: LabelsOf<N>): void;
+  /** `ask` runs before every scrape, for what is cheaper asked for than followed. */
+  beforeScrape(ask: () => void): void;
+  exposition: () => Promise<Exposition>;
+}
+
+/** A registry of its own, so that several systems fit into one process. */
+export function createMetrics(): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const counters = new Map<string, Counter>();
+  const gauges = new Map<string, Gauge>();
+  const histograms = new Map<string, Histogram>();
+  const asks: (() => void)[] = [];
+
+  const register = (name: string, { type, labels, help, buckets }: Entry): void => {
+    const common = { name, help, labelNames: [...labels], registers: [registry] };
+    if (type === 'counter') counters.set(name, new Counter(common));
+    else if (type === 'gauge') gauges.set(name, new Gauge(common));
+    else histograms.set(name, new Histogram({ ...common, ...(buckets && { buckets: [...buckets] }) }));
+  };
+  const find = <M>(metrics: ReadonlyMap<string, M>, name: string): M => {
+    const metric = metrics.get(name);
+    if (metric === undefined) throw new RangeError(`the role of ${name} is not enabled`);
+    return metric;
+  };
+
+  return {
+    enable(role) {
+      for (const [name, entry] of Object.entries<Entry>(catalogue)) {
+        if (entry.role === role && registry.getSingleMetric(name) === undefined) register(name, entry);
+      }
+    },
+    count: (name, labels, by = 1) => find(counters, name).inc(labels, by),
+    observe: (name, labels, value) => find(histograms, name).observe(labels, value),
+    set: (name, labels, value) => find(gauges, name).set(labels, value),
+    remove: (name, labels) => find(gauges, name).remove(labels),
+    beforeScrape: ask => void asks.push(ask),
+    async exposition() {
+      for (const ask of asks) ask();
+      return { contentType: registry.contentType, body: await registry.metrics() };
+    },
+  };
+}
