@@ -5,6 +5,8 @@ import { after, before, test } from 'node:test';
 import { createClickHouse } from '../../src/sink/clickhouse.ts';
 import type { ClickHouse } from '../../src/sink/clickhouse.ts';
 import { migrate, readMigrations } from '../../src/sink/migrate.ts';
+import { createReconcileTables } from '../../src/sink/reconcile-tables.ts';
+import { reconcile } from '../../src/sink/reconcile.ts';
 import { packageRoot } from '../helpers/local.ts';
 import { sharedStack, testLog } from '../helpers/shared-stack.ts';
 
@@ -71,4 +73,11 @@ test('ledger_gaps counts the offsets that nothing accounts for', async () => {
   await store(8, '1, 10', 'web', '2025-03-15 10:00:00');
   await store(9, '18, 9007199254740993', 'web', '2025-03-15 10:00:00', 'far');
   assert.deepEqual(await gaps(), ['events 0 0 3 4 0', 'events 1 1 10 7 3', 'far 18 9007199254740993 9007199254740993 1 0']);
+});
+
+test('a row that the reconciliation removes is a duplicate, under its own key and hour', async () => {
+  await store(20, '2, 1', 'first', '2025-04-01 10:00:00');
+  await store(20, '3, 1', 'second', '2025-04-01 12:34:56.789');
+  assert.equal((await reconcile({ tables: createReconcileTables(clickhouse), log: testLog() })).removed, 1);
+  assert.deepEqual((await ledger(`tenant = 't' AND hour >= '2025-04-01 00:00:00'`)).map(row => row.slice(0, -1).split(' ').slice(0, 6).join(' ')), ['first 2025-04-01 10 1 1 0', 'second 2025-04-01 12 1 0 1']);
 });
