@@ -9,6 +9,7 @@ import type { Accepted } from './door/accept.ts';
 import { createKeyRing, sha256 } from './door/keys.ts';
 import { createDoor, createHealthServer } from './door/server.ts';
 import type { Readiness } from './door/server.ts';
+import type { Endpoints } from './endpoints.ts';
 import { MillraceError, asError } from './errors.ts';
 import type { CanonicalEvent } from './event/canonical.ts';
 import { userKey } from './event/canonical.ts';
@@ -19,7 +20,6 @@ import { redriveCommand } from './redrive/command.ts';
 import type { Terminal } from './redrive/command.ts';
 import type { RedriveOptions } from './redrive/options.ts';
 import { createClickHouse } from './sink/clickhouse.ts';
-import type { ClickHouseConnection } from './sink/clickhouse.ts';
 import { migrate, readMigrations } from './sink/migrate.ts';
 import { createReconcileTables } from './sink/reconcile-tables.ts';
 import { startReconciliation } from './sink/reconcile.ts';
@@ -29,7 +29,6 @@ import { measureDoor, measureSink } from './measure.ts';
 import { createMetrics } from './metrics.ts';
 import type { Metrics } from './metrics.ts';
 import type { Log } from './telemetry.ts';
-import type { KafkaConnection } from './topic/connection.ts';
 import { deadLetterRecord, readDeadLetter } from './topic/dead-letter.ts';
 import { watchLag } from './topic/lag.ts';
 import { provisionTopics } from './topic/provision.ts';
@@ -38,12 +37,8 @@ import type { OutgoingRecord, Publisher } from './topic/publish.ts';
 import { headerList, headerText, subscribe } from './topic/subscribe.ts';
 import type { BatchHandler, RecordBatch, SubscribedRecord, Subscription } from './topic/subscribe.ts';
 
-/** Where the parts are, once it is known which of them are embedded. */
-export interface Endpoints {
-  kafka: KafkaConnection;
-  registry: { url: string; auth: { username: string; password: string } | null };
-  clickhouse: ClickHouseConnection;
-}
+export { endpointsOf } from './endpoints.ts';
+export type { Endpoints };
 
 export interface Deps {
   log: Log;
@@ -65,30 +60,6 @@ const deadLetterBytes = 8 * 1024 * 1024;
 
 /** How old the lag of a partition without a batch under way may be. */
 const lagPollMs = 5_000;
-
-/** The parts as the configuration names them; for those it leaves out, the embedded ones of `stack`. */
-export function endpointsOf(config: Config, stack: LocalStack | null): Endpoints {
-  const brokers = config.kafka.brokers ?? stack?.kafkaBrokers?.split(',');
-  const registryUrl = config.registry.url ?? stack?.registryUrl;
-  const clickhouseUrl = config.clickhouse.url ?? stack?.clickhouseUrl;
-  if (brokers === undefined || registryUrl === undefined) throw new MillraceError('config_invalid', 'no Kafka or no registry is configured, and none is embedded');
-  return {
-    kafka: {
-      brokers,
-      clientId: 'millrace',
-      ...(config.kafka.ssl && { ssl: true }),
-      ...(config.kafka.sasl && { sasl: config.kafka.sasl }),
-    },
-    registry: { url: registryUrl, auth: config.registry.auth },
-    clickhouse: {
-      url: clickhouseUrl ?? '',
-      ...(config.clickhouse.username !== null && { username: config.clickhouse.username }),
-      ...(config.clickhouse.password !== null && { password: config.clickhouse.password }),
-      database: config.clickhouse.database,
-      timeoutMs: 30_000,
-    },
-  };
-}
 
 /** Starts the parts that the configuration gives no URL for; null where it gives all. */
 export async function startEmbedded(config: Config, deps: Deps, onProgress: (line: string) => void, signal: AbortSignal): Promise<LocalStack | null> {
