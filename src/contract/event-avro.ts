@@ -14,7 +14,7 @@ import { parseAvroSchema } from './avro-schema.ts';
  *   bytes 5–    the Avro binary encoding of one record
  */
 const magic = 0;
-const headerBytes = 5;
+export const frameBytes = 5;
 
 /** Fields of event.v1.avsc, named as there. Times are milliseconds since the epoch. */
 interface AvroEvent {
@@ -56,7 +56,7 @@ export interface EventAvro {
 
 /** The schema id of a framed value, or null where the value is not framed. */
 export function framedSchemaId(value: Buffer): number | null {
-  return value.length > headerBytes && value[0] === magic ? value.readUInt32BE(1) : null;
+  return value.length > frameBytes && value[0] === magic ? value.readUInt32BE(1) : null;
 }
 
 /** `schemaPath` is the .avsc file that millrace writes with and reads into. */
@@ -100,18 +100,18 @@ export function createEventAvro(schemaPath: string): EventAvro {
         violations: event.violations,
         raw: event.raw,
       };
-      let end = reader.encode(record, pool, headerBytes);
+      let end = reader.encode(record, pool, frameBytes);
       if (end < 0) {
         // avsc answers how many bytes were lacking, as a negative number.
         pool = Buffer.allocUnsafe(2 * (pool.length - end));
-        end = reader.encode(record, pool, headerBytes);
+        end = reader.encode(record, pool, frameBytes);
       }
       pool[0] = magic;
       pool.writeUInt32BE(schemaId, 1);
       return Buffer.from(pool.subarray(0, end));
     },
     decode(value, writerSchemaText) {
-      const decoded = decoderFor(writerSchemaText)(value.subarray(headerBytes));
+      const decoded = decoderFor(writerSchemaText)(value.subarray(frameBytes));
       if (typeof decoded === 'string') return { ok: false, detail: decoded };
       const record = decoded;
       if (!(eventTypes as readonly string[]).includes(record.type)) return { ok: false, detail: `type is "${record.type}", none of ${eventTypes.join(', ')}` };
