@@ -6,14 +6,14 @@ import type { SubscribeOptions, Subscription } from './subscribe.ts';
 
 /*
  * A subscription to a topic that is somebody else's: it may be missing, come later, be deleted and come back.
+ * Every `pollMs` it is asked whether the topic is there:
  *
- *   state        event                              next
- *   ---------    -------------------------------    -------------------------------------------------------------
- *   Waiting      asked every `pollMs`: not there    Waiting (a warning, once)
- *   Waiting      it is there                        Subscribed; a subscription that fails leads back to Waiting
- *   Subscribed   the consumer gives up, and the     Waiting
- *                topic is gone
- *   Subscribed   it gives up, the topic is there    onFatal
+ *   state        the topic is there                        it is not
+ *   ----------   --------------------------------------    -----------------------------------------------
+ *   Waiting      subscribe → Subscribed                    a warning, once → Waiting
+ *   Subscribed   nothing                                   close the subscription → Waiting
+ *   (kafkajs     onFatal                                   the same
+ *    gave up)
  */
 
 export interface AwaitTopicOptions extends SubscribeOptions {
@@ -26,52 +26,49 @@ export function subscribeWhenThere(options: AwaitTopicOptions): Subscription {
   const { connection, topic, log, pollMs, onFatal } = options;
   const stop = new AbortController();
   let subscription: Subscription | null = null;
-  let waiting: Promise<void> = Promise.resolve();
+  let warned = false;
 
   const isThere = async (): Promise<boolean> => (await topicNames(connection, log)).has(topic);
-
+  const leave = async (): Promise<void> => {
+    const ended = subscription;
+    subscription = null;
+    await ended?.close();
+  };
   const gaveUp: SubscribeOptions['onFatal'] = error => {
-    const decide = async (): Promise<void> => {
-      if (await isThere()) {
-        onFatal(error);
-        return;
-      }
-      const ended = subscription;
-      subscription = null;
-      await ended?.close();
-      if (!stop.signal.aborted) waiting = wait();
-    };
-    if (!stop.signal.aborted) decide().catch(() => onFatal(error));
+    if (stop.signal.aborted) return;
+    // Gone: the next round leaves.
+    isThere().then(there => there && onFatal(error), () => onFatal(error));
   };
 
-  const wait = async (): Promise<void> => {
-    let warned = false;
+  const look = async (): Promise<void> => {
+    const there = await isThere();
+    if (stop.signal.aborted) return;
+    if (there && subscription === null) {
+      subscription = await subscribe({ ...options, onFatal: gaveUp });
+      if (warned) log.warn({ topic }, 'the topic is there now');
+      warned = false;
+    } else if (!there && !warned) {
+      log.warn({ topic }, subscription === null ? 'the topic does not exist yet; waiting for it' : 'the topic is gone; waiting for it');
+      warned = true;
+      await leave();
+    }
+  };
+  const run = async (): Promise<void> => {
     while (!stop.signal.aborted) {
-      try {
-        if (await isThere()) {
-          const made = await subscribe({ ...options, onFatal: gaveUp });
-          subscription = made;
-          if (warned) log.warn({ topic }, 'the topic is there now');
-          return;
-        }
-        if (!warned) log.warn({ topic }, 'the topic does not exist yet; waiting for it');
-        warned = true;
-      } catch (error) {
-        log.info({ topic, error: asError(error).message }, 'could not ask for the topic; asking again');
-      }
+      await look().catch((error: unknown) => log.info({ topic, error: asError(error).message }, 'could not ask for the topic; asking again'));
       // Ends early, and then without a fault, when it is closed.
       await sleep(pollMs, undefined, { signal: stop.signal }).catch(() => undefined);
     }
   };
+  const running = run();
 
-  waiting = wait();
   return {
     joined: () => subscription?.joined() ?? true,
     partitions: () => subscription?.partitions() ?? [],
     async close() {
       stop.abort();
-      await waiting;
-      await subscription?.close();
+      await running;
+      await leave();
     },
   };
 }

@@ -45,7 +45,7 @@ test('NaN and infinities are strings, and noted by place', () => {
 });
 
 test('logical types', () => {
-  const logical = (type: unknown, logicalType: string, rest: object = {}): unknown => ({ ...(typeof type === 'string' ? { type } : (type as object)), logicalType, ...rest });
+  const logical = (type: string | object, logicalType: string, rest: object = {}): unknown => ({ ...(typeof type === 'string' ? { type } : type), logicalType, ...rest });
   const fixed = (size: number): object => ({ type: 'fixed', name: 'F', size });
   const cases: [unknown, Buffer | number[], string][] = [
     [logical('bytes', 'decimal', { precision: 4, scale: 2 }), [4, 0x04, 0xe2], '12.50'],
