@@ -7,7 +7,7 @@ import type { AvroNode } from './avro-schema.ts';
  * Every value is walked here first:
  *
  *   - no read passes the end of the buffer; a length or count is never trusted, nothing is allocated for it
- *   - items without bytes (null, empty records) are bounded by steps: 50,000, and 8 for each byte of the value
+ *   - items without bytes (null, empty records) are bounded by steps: 10,000, and 8 for each byte of the value
  *   - the byte size of a block (its count is negative then) must be the true one, since skipping jumps by it
  *   - records, arrays and maps nest at most 64 deep
  *   - strings are UTF-8, booleans 0 or 1, union and enum indexes exist, and no byte is left over
@@ -33,7 +33,7 @@ export class AvroFault extends Error {
 const maxNesting = 64;
 
 export function cursorOf(bytes: Buffer): AvroCursor {
-  return { bytes, at: 0, steps: 50_000 + 8 * bytes.length };
+  return { bytes, at: 0, steps: 10_000 + 8 * bytes.length };
 }
 
 /** What is wrong with a value that this schema is said to have written, or null. Takes at most some 10 ns a step. */

@@ -26,7 +26,7 @@ export type AvroJson =
 interface Writer extends AvroCursor {
   /** How long the text may still grow. */
   characters: number;
-  path: string[];
+  path: (string | number)[];
   notNumbers: string[];
 }
 
@@ -51,7 +51,7 @@ function write(node: AvroNode, writer: Writer, depth: number): string {
     case 'array': {
       const items: string[] = [];
       readBlocks(writer, () => {
-        writer.path.push(String(items.length));
+        writer.path.push(items.length);
         spend(writer, 1);
         items.push(write(node.items, writer, depth + 1));
         writer.path.pop();
@@ -159,7 +159,7 @@ function spend(writer: Writer, characters: number): void {
   if (writer.characters < 0) throw new AvroFault('as JSON it is too large for an event', 'event_too_large');
 }
 
-function pointerOf(path: readonly string[]): string {
-  const pointer = path.map(name => `/${pointerToken(name)}`).join('');
+function pointerOf(path: readonly (string | number)[]): string {
+  const pointer = path.map(name => `/${pointerToken(String(name))}`).join('');
   return pointer.length > 512 ? `${pointer.slice(0, 512)}…` : pointer;
 }

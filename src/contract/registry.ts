@@ -33,6 +33,7 @@ const refusals = new Set([401, 403, 409, 422]);
 /** Confluent's error codes: no such subject, version, schema. A 404 without one comes from something that is no registry. */
 const notFound = new Set([40401, 40402, 40403]);
 
+const maxId = 2 ** 31 - 1;
 const maxSchemas = 1_000;
 const maxReferences = 100;
 
@@ -120,7 +121,8 @@ export function createRegistry({ url, auth, timeoutMs }: RegistryOptions): Regis
     async writerSchema(id) {
       const known = schemas.get(id);
       if (known !== undefined) return known;
-      const answer = (await get(`/schemas/ids/${id}`)) as Answer | null;
+      // Registries count in signed 32 bits, and answer other numbers as they like: bytes that are no frame must not look like an outage.
+      const answer = id > maxId ? null : ((await get(`/schemas/ids/${id}`)) as Answer | null);
       // Not remembered: the id may be registered a moment from now.
       if (answer === null) return { ok: false, code: 'schema_unknown', detail: `the registry does not know schema id ${id}` };
       const found = await read(id, answer);

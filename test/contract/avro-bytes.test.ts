@@ -5,6 +5,7 @@ import avro from 'avsc';
 import { cursorOf, faultOfAvro, readLong } from '../../src/contract/avro-bytes.ts';
 import { parseAvroSchema } from '../../src/contract/avro-schema.ts';
 import { createEventAvro } from '../../src/contract/event-avro.ts';
+import { cpuTimeMs } from '../helpers/cpu-time.ts';
 import { packageRoot } from '../helpers/local.ts';
 
 const codec = createEventAvro(join(packageRoot, 'schemas', 'events', 'event.v1.avsc'));
@@ -53,9 +54,9 @@ const bombs: [string, string, Buffer][] = [
 for (const [name, writer, payload] of bombs) {
   test(`refused at once: ${name}`, () => {
     codec.decode(Buffer.concat([frame, payload]), writer);
-    const started = performance.now();
+    const started = cpuTimeMs();
     const result = codec.decode(Buffer.concat([frame, payload]), writer);
-    const elapsedMs = performance.now() - started;
+    const elapsedMs = cpuTimeMs() - started;
     assert.equal(result.ok, false);
     assert.ok(elapsedMs < 100, `${elapsedMs} ms`);
   });
@@ -103,9 +104,9 @@ test('2,000 mutated values: each is a result, none takes long, and what avsc the
       else value = Buffer.concat([value.subarray(0, at), Buffer.alloc(random(12), 0xff), value.subarray(at)]);
       if (value.length === 0) value = Buffer.from([0]);
     }
-    const started = performance.now();
+    const started = cpuTimeMs();
     const result = codec.decode(Buffer.concat([frame, value]), writer);
-    slowestMs = Math.max(slowestMs, performance.now() - started);
+    slowestMs = Math.max(slowestMs, cpuTimeMs() - started);
     if (!result.ok) refused++;
   }
   assert.ok(refused > 1_000 && refused < 2_000, `${refused} refused`);
