@@ -33,6 +33,7 @@ const bombs: [string, string, Buffer][] = [
   ['violations: 100 million items', codec.schemaText, Buffer.concat([untilViolations, long(100_000_000n)])],
   ['violations: -2^60 items and a size', codec.schemaText, Buffer.concat([untilViolations, long(-(2n ** 60n)), long(4n), Buffer.from([0, 0, 0, 0])])],
   ['violations: a block of a size that lies', codec.schemaText, Buffer.concat([untilViolations, long(-1n), long(9n), long(1n), Buffer.from('x'), Buffer.from([0, 0])])],
+  ['violations: a block that is larger than it says', codec.schemaText, Buffer.concat([untilViolations, long(-1n), long(1n), long(1n), Buffer.from('x'), Buffer.from([0, 0])])],
   ['message_id: 2^60 bytes', codec.schemaText, long(2n ** 60n)],
   ['message_id: -1 bytes', codec.schemaText, long(-1n)],
   ['message_id: an integer without end', codec.schemaText, Buffer.alloc(40, 0xff)],

@@ -70,7 +70,10 @@ test('something that is no registry, or one that fails, is an outage and not an 
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const other = createRegistry({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, timeoutMs: 2_000 });
-  for (answer of answers) await assert.rejects(other.writerSchema(1), { code: 'registry_unavailable' }, answer[1]);
-  server.close();
-  server.closeAllConnections();
+  try {
+    for (answer of answers) await assert.rejects(other.writerSchema(1), { code: 'registry_unavailable' }, answer[1]);
+  } finally {
+    server.close();
+    server.closeAllConnections();
+  }
 });
