@@ -2,7 +2,10 @@ import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Config } from './config.ts';
 import { createEventAvro } from './contract/event-avro.ts';
+import type { EventAvro } from './contract/event-avro.ts';
+import { createForeignReader } from './contract/foreign.ts';
 import { createRecordReader } from './contract/read-record.ts';
+import type { RecordReader } from './contract/read-record.ts';
 import { createRegistry } from './contract/registry.ts';
 import type { Registry } from './contract/registry.ts';
 import type { Accepted } from './door/accept.ts';
@@ -29,9 +32,11 @@ import { measureDoor, measureSink } from './measure.ts';
 import { createMetrics } from './metrics.ts';
 import type { Metrics } from './metrics.ts';
 import type { Log } from './telemetry.ts';
+import { subscribeWhenThere } from './topic/await-topic.ts';
+import type { KafkaConnection } from './topic/connection.ts';
 import { deadLetterRecord, readDeadLetter } from './topic/dead-letter.ts';
 import { watchLag } from './topic/lag.ts';
-import { provisionTopics } from './topic/provision.ts';
+import { provisionTopics, topicNames } from './topic/provision.ts';
 import { createPublisher } from './topic/publish.ts';
 import type { OutgoingRecord, Publisher } from './topic/publish.ts';
 import { headerList, headerText, subscribe } from './topic/subscribe.ts';
@@ -166,17 +171,17 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
   const registry = registryOf(endpoints);
   // Known to the registry before the first record of a direct producer needs it.
   await registry.register(`${config.topic.events}-value`, avro.schemaText);
-  const reader = createRecordReader(avro, registry, config.defaultTenant);
+  const readerOf = createReaders(config, avro, registry);
   const clickhouse = createClickHouse(endpoints.clickhouse);
   const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.deadLetters], log });
   const total: StoreCounts = { stored: 0, duplicate: 0, conflict: 0, deadLettered: 0, suppressed: 0, present: 0 };
   const subscriptions: Subscription[] = [];
   const joined = (): boolean => subscriptions.length > 0 && subscriptions.every(subscription => subscription.joined());
-  const meter = measureSink(metrics, { eventTopics: [config.topic.events], joined });
+  const meter = measureSink(metrics, { eventTopics: [config.topic.events, ...config.topics.map(({ name }) => name)], joined });
   const sink = createSink({
     clickhouse,
     log,
-    read: (topic, partition, records) => reader.read(records.map(record => ({ ...record, topic, partition }))),
+    read: (topic, partition, records) => readerOf(topic).read(records.map(record => ({ ...record, topic, partition }))),
     async bury(letters) {
       const results = await publisher.publish(letters.map(letter => deadLetterRecord(config.topic.deadLetters, letter)));
       for (const result of results) if (!result.ok) throw result.error;
@@ -199,6 +204,8 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     log,
     onFatal,
   };
+  const onEvents: BatchHandler = batch =>
+    sink.events(withRecords(batch, record => ({ ...record, header: name => headerText(record.headers, name), headers: () => headerList(record.headers) })));
   const reconciliation = startReconciliation({
     tables: createReconcileTables(clickhouse),
     everyMs: config.reconcileEveryMs,
@@ -210,9 +217,9 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     log,
   });
   const lag = watchLag({ connection: endpoints.kafka, everyMs: lagPollMs, onLag: meter.onLag, log });
+  const measured = (handler: BatchHandler): BatchHandler => batch => meter.during(batch.records, () => handler(lag.watch(batch)));
   const joinGroup = async (groupId: string, topic: string, handler: BatchHandler, partitionsConcurrently: number): Promise<void> => {
-    const measured: BatchHandler = batch => meter.during(batch.records, () => handler(lag.watch(batch)));
-    const subscription = await subscribe({ ...shared, groupId, topic, handler: measured, partitionsConcurrently });
+    const subscription = await subscribe({ ...shared, groupId, topic, handler: measured(handler), partitionsConcurrently });
     subscriptions.push(subscription);
     lag.follow(groupId, topic, subscription);
   };
@@ -224,10 +231,16 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     await clickhouse.close();
   };
   try {
-    await joinGroup(config.consumerGroup, config.topic.events, batch =>
-      sink.events(withRecords(batch, record => ({ ...record, header: name => headerText(record.headers, name), headers: () => headerList(record.headers) }))), 3);
+    await joinGroup(config.consumerGroup, config.topic.events, onEvents, 3);
     await joinGroup(`${config.consumerGroup}.dead-letters`, config.topic.deadLetters, batch =>
       sink.deadLetters(withRecords(batch, record => ({ ...record, letter: readDeadLetter({ ...record, topic: batch.topic, partition: batch.partition }) }))), 1);
+    // A group each: a topic that comes, goes or grows makes no other one rebalance.
+    for (const { name } of config.topics) {
+      const groupId = `${config.consumerGroup}.topic.${name}`;
+      const subscription = subscribeWhenThere({ ...shared, groupId, topic: name, handler: measured(onEvents), partitionsConcurrently: 3, pollMs: 5_000 });
+      subscriptions.push(subscription);
+      lag.follow(groupId, name, subscription);
+    }
   } catch (error) {
     await close();
     throw error;
@@ -246,7 +259,7 @@ export type { RedriveOptions, Terminal };
 
 /** `millrace redrive` on parts that run elsewhere; resolves with the exit code. The tables are the sink's to make. */
 export async function redrive(options: RedriveOptions, config: Config, endpoints: Endpoints, { log }: Pick<Deps, 'log'>, terminal: Terminal, signal: AbortSignal): Promise<number> {
-  const reader = createRecordReader(createEventAvro(schemaPath(config)), registryOf(endpoints), config.defaultTenant);
+  const readerOf = createReaders(config, createEventAvro(schemaPath(config)), registryOf(endpoints));
   const clickhouse = createClickHouse(endpoints.clickhouse);
   const publisher = createPublisher({ ...endpoints.kafka, log });
   try {
@@ -255,8 +268,8 @@ export async function redrive(options: RedriveOptions, config: Config, endpoints
       command: statement => clickhouse.command(statement),
       publish: async records => (await publisher.publish(records)).map(result => (result.ok ? null : result.error)),
       judge: async records => {
-        const read = await reader.read(records.map(({ topic, value, headers }) => ({ topic, partition: 0, offset: 0n, value, timestampMs: 0, header: name => headers[name]?.at(-1)?.toString() ?? null })));
-        return read.map(found => (found.ok ? null : found));
+        const read = await Promise.all(records.map(({ topic, key, value, headers }) => readerOf(topic).read([{ topic, partition: 0, offset: 0n, key, value, timestampMs: 0, header: name => headers[name]?.at(-1)?.toString() ?? null }])));
+        return read.flat().map(found => (found.ok ? null : found));
       },
       eventsTopic: config.topic.events, workingFolder: process.cwd(), nowMs: Date.now, terminal, signal,
     });
@@ -264,6 +277,24 @@ export async function redrive(options: RedriveOptions, config: Config, endpoints
     await publisher.close();
     await clickhouse.close();
   }
+}
+
+/** What is wrong with the parts that the configuration names by URL, and what may be on purpose, one line each. Asks them and changes nothing. */
+export async function askConnections(config: Config, log: Log): Promise<{ faults: string[]; notes: string[] }> {
+  const { kafka, registry, clickhouse } = config;
+  const endpoints = endpointsOf({ ...config, kafka: { ...kafka, brokers: kafka.brokers ?? [] }, registry: { ...registry, url: registry.url ?? '' } }, null);
+  const notes: string[] = [];
+  const askKafka = async (): Promise<void> => {
+    const there = await topicNames(endpoints.kafka, log);
+    for (const { name } of config.topics) if (!there.has(name)) notes.push(`topic ${name} does not exist yet; a sink waits for it`);
+  };
+  const askClickHouse = async (): Promise<void> => {
+    const client = createClickHouse({ ...endpoints.clickhouse, database: 'default' });
+    await client.rows('SELECT 1').finally(() => client.close());
+  };
+  const asked = [kafka.brokers === null ? null : askKafka(), registry.url === null ? null : registryOf(endpoints).ping(), clickhouse.url === null ? null : askClickHouse()];
+  const answers = await Promise.allSettled(asked.filter(question => question !== null));
+  return { notes, faults: answers.flatMap(answer => (answer.status === 'rejected' ? [asError(answer.reason).message] : [])) };
 }
 
 /** /livez, /readyz and /metrics for a sink that runs without a door. */
@@ -289,6 +320,13 @@ async function listen(app: FastifyInstance, config: Config): Promise<string> {
     if (code === 'EADDRINUSE') throw new MillraceError('port_taken', `port ${config.port} is taken by another program`, { cause: error, hint: 'Set PORT to a free one.' });
     throw new MillraceError('config_invalid', `cannot listen on ${config.host}:${config.port}: ${error.message}`, { cause: error });
   }
+}
+
+/** How each topic is read: those of others by their mapping, all else as the events topic. */
+function createReaders(config: Config, avro: EventAvro, registry: Registry): (topic: string) => RecordReader {
+  const own = createRecordReader(avro, registry, config.defaultTenant);
+  const foreign = new Map(config.topics.map(mapping => [mapping.name, createForeignReader(mapping, registry)]));
+  return topic => foreign.get(topic) ?? own;
 }
 
 function registryOf(endpoints: Endpoints): Registry {

@@ -1,4 +1,6 @@
 import { join, resolve } from 'node:path';
+import { readConfigFile } from './config-file.ts';
+import type { TopicMapping } from './contract/mapping.ts';
 import { MillraceError } from './errors.ts';
 
 export interface Config {
@@ -22,6 +24,10 @@ export interface Config {
   writeKeys: WriteKeyConfig[];
   /** Tenant of records that name none; null makes them dead letters. */
   defaultTenant: string | null;
+  /** Topics that others write, and how they are read. */
+  topics: TopicMapping[];
+  /** Days that an event id is remembered; null: for good. */
+  dedupe: { retentionDays: number | null };
   topic: { events: string; deadLetters: string; partitions: number; retentionMs: number };
   consumerGroup: string;
   /** Milliseconds without a heartbeat until a dead sink's partitions go to others. */
@@ -54,6 +60,7 @@ export const variables = {
   CLICKHOUSE_USER: 'ClickHouse user (default)',
   CLICKHOUSE_PASSWORD: 'ClickHouse password',
   CLICKHOUSE_DATABASE: 'database of the tables (millrace)',
+  MILLRACE_CONFIG: 'the configuration file (millrace.yaml in the working folder, if there)',
   MILLRACE_DATA: "folder of the embedded stack's data (.millrace)",
   MILLRACE_KAFKA_PORT: 'port of the embedded Kafka (9092)',
   MILLRACE_REGISTRY_PORT: 'port of the embedded registry (8081)',
@@ -68,8 +75,10 @@ export const variables = {
 
 const hour = 3_600_000;
 
+const topicNames = { events: 'millrace.events', deadLetters: 'millrace.dead-letters' };
+
 /**
- * The configuration from the environment. The only reader of variables; everything else is handed what it needs.
+ * The configuration from the environment and its file. The only reader of variables; everything else is handed what it needs.
  * Throws `config_invalid` with every fault in its message, one a line.
  */
 export function readConfig(environment: Environment, packageRoot: string, workingFolder: string, role: 'up' | 'door' | 'sink' | 'redrive'): Config {
@@ -128,6 +137,9 @@ export function readConfig(environment: Environment, packageRoot: string, workin
     clickhouse: integer('MILLRACE_CLICKHOUSE_PORT', 8123, 1, 65_535),
   };
 
+  const configPath = resolve(workingFolder, text('MILLRACE_CONFIG') ?? 'millrace.yaml');
+  const read = readConfigFile(configPath, packageRoot, Object.values(topicNames));
+
   const config: Config = {
     host: text('HOST') ?? '127.0.0.1',
     port: integer('PORT', 8080, 0, 65_535),
@@ -155,10 +167,11 @@ export function readConfig(environment: Environment, packageRoot: string, workin
     packageRoot,
     javaHome: text('JAVA_HOME'),
     writeKeys: production ? [] : [{ id: 'dev', tenant: 'dev', key: 'dev' }],
-    defaultTenant: 'dev',
+    defaultTenant: read === null ? 'dev' : (read.file.defaultTenant ?? null),
+    topics: read?.file.topics ?? [],
+    dedupe: { retentionDays: read?.file.dedupe?.retentionDays ?? null },
     topic: {
-      events: 'millrace.events',
-      deadLetters: 'millrace.dead-letters',
+      ...topicNames,
       partitions: integer('MILLRACE_TOPIC_PARTITIONS', 12, 1, 10_000),
       retentionMs: integer('MILLRACE_TOPIC_RETENTION_HOURS', 168, 1, 1_000_000) * hour,
     },
@@ -167,13 +180,16 @@ export function readConfig(environment: Environment, packageRoot: string, workin
     reconcileEveryMs: 20_000,
   };
 
+  if (read === null && text('MILLRACE_CONFIG') !== null) faults.push(`MILLRACE_CONFIG="${configPath}" is not there`);
+  faults.push(...(read?.faults ?? []));
+
   // In production each role runs alone, against parts that others run.
   if (role === 'door' || role === 'sink') {
     const needed = role === 'door' ? (['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL'] as const) : (['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL'] as const);
     for (const name of needed) if (text(name) === null) faults.push(`${name} is not set: \`millrace ${role}\` runs no embedded stack (\`millrace up\` does)`);
   }
   if (faults.length > 0) {
-    throw new MillraceError('config_invalid', faults.join('\n'), { hint: 'See `npx millrace --help` for every variable.' });
+    throw new MillraceError('config_invalid', faults.join('\n'), { hint: 'See `npx millrace --help` for every variable, and docs/configuration.md for the file.' });
   }
   return config;
 }

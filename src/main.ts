@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { fileURLToPath } from 'node:url';
-import { endpointsOf, parseRedriveOptions, provision, redrive, redriveHelp, requireDoorPort, startDoor, startEmbedded, startSink, startSinkHealth } from './compose.ts';
+import { askConnections, endpointsOf, parseRedriveOptions, provision, redrive, redriveHelp, requireDoorPort, startDoor, startEmbedded, startSink, startSinkHealth } from './compose.ts';
 import type { Deps, RedriveOptions, Role, Terminal } from './compose.ts';
 import { readConfig, variables } from './config.ts';
 import type { Config } from './config.ts';
@@ -21,6 +21,7 @@ const commands = {
   door: 'the HTTP front door alone',
   sink: 'the consumer group that fills ClickHouse alone (answers /livez, /readyz and /metrics on PORT)',
   redrive: 'publishes dead letters again (`millrace redrive --help`)',
+  check: 'names every fault of the environment, the configuration file and the parts that have a URL; exit code 1 if there is one',
 } as const;
 type Command = keyof typeof commands;
 
@@ -57,7 +58,21 @@ async function main(args: readonly string[]): Promise<void> {
     process.exitCode = 2;
     return;
   }
-  await run(command);
+  await (command === 'check' ? check() : run(command));
+}
+
+/** Reads the configuration as `up` does and asks the parts that it names. */
+async function check(): Promise<void> {
+  try {
+    const config = readConfig(process.env, packageRoot, process.cwd(), 'up');
+    const { faults, notes } = await askConnections(config, createLog('silent'));
+    for (const note of notes) process.stderr.write(`millrace: ${note}\n`);
+    if (faults.length > 0) throw new MillraceError('config_invalid', faults.join('\n'));
+    process.stdout.write(`millrace ${version}: the configuration is sound${config.topics.length === 0 ? '' : `, topics: ${config.topics.map(({ name }) => name).join(', ')}`}\n`);
+  } catch (thrown) {
+    complain(asError(thrown), createLog('warn'));
+    process.exitCode = 1;
+  }
 }
 
 /** What can be told without a stack: help, and what was not understood. */
@@ -75,7 +90,7 @@ async function startRedrive(args: readonly string[]): Promise<void> {
 }
 
 /** From start to end of one command: exit code 0 after a signal, 1 after a fault that is named on standard error, a tool's own. */
-async function run(command: Command, redriveOptions: RedriveOptions | null = null): Promise<void> {
+async function run(command: Exclude<Command, 'check'>, redriveOptions: RedriveOptions | null = null): Promise<void> {
   const running: Role[] = [];
   const stop = new AbortController();
   let fatal: Error | null = null;

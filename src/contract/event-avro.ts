@@ -3,6 +3,8 @@ import avro from 'avsc';
 import type { Type } from 'avsc';
 import { eventTypes } from '../event/canonical.ts';
 import type { CanonicalEvent, EventType } from '../event/canonical.ts';
+import { faultOfAvro } from './avro-bytes.ts';
+import { parseAvroSchema } from './avro-schema.ts';
 
 /*
  * Confluent wire format, as schema registries' clients write it:
@@ -12,7 +14,7 @@ import type { CanonicalEvent, EventType } from '../event/canonical.ts';
  *   bytes 5–    the Avro binary encoding of one record
  */
 const magic = 0;
-const headerBytes = 5;
+export const frameBytes = 5;
 
 /** Fields of event.v1.avsc, named as there. Times are milliseconds since the epoch. */
 interface AvroEvent {
@@ -54,22 +56,21 @@ export interface EventAvro {
 
 /** The schema id of a framed value, or null where the value is not framed. */
 export function framedSchemaId(value: Buffer): number | null {
-  return value.length > headerBytes && value[0] === magic ? value.readUInt32BE(1) : null;
+  return value.length > frameBytes && value[0] === magic ? value.readUInt32BE(1) : null;
 }
 
 /** `schemaPath` is the .avsc file that millrace writes with and reads into. */
 export function createEventAvro(schemaPath: string): EventAvro {
   const schemaText = readFileSync(schemaPath, 'utf8');
   const reader = avro.Type.forSchema(JSON.parse(schemaText) as avro.Schema);
-  const decoders = new Map<string, (payload: Buffer) => AvroEvent>();
+  const decoders = new Map<string, Decoder>();
   let pool = Buffer.allocUnsafe(65_536);
 
-  const decoderFor = (writerSchemaText: string): ((payload: Buffer) => AvroEvent) => {
+  const decoderFor = (writerSchemaText: string): Decoder => {
     const known = decoders.get(writerSchemaText);
     if (known !== undefined) return known;
-    const writer: Type = avro.Type.forSchema(JSON.parse(writerSchemaText) as avro.Schema);
-    const resolver = reader.createResolver(writer);
-    const decoder = (payload: Buffer): AvroEvent => reader.fromBuffer(payload, resolver) as AvroEvent;
+    const decoder = makeDecoder(reader, writerSchemaText);
+    if (decoders.size >= maxDecoders) decoders.delete(decoders.keys().next().value ?? '');
     decoders.set(writerSchemaText, decoder);
     return decoder;
   };
@@ -99,23 +100,20 @@ export function createEventAvro(schemaPath: string): EventAvro {
         violations: event.violations,
         raw: event.raw,
       };
-      let end = reader.encode(record, pool, headerBytes);
+      let end = reader.encode(record, pool, frameBytes);
       if (end < 0) {
         // avsc answers how many bytes were lacking, as a negative number.
         pool = Buffer.allocUnsafe(2 * (pool.length - end));
-        end = reader.encode(record, pool, headerBytes);
+        end = reader.encode(record, pool, frameBytes);
       }
       pool[0] = magic;
       pool.writeUInt32BE(schemaId, 1);
       return Buffer.from(pool.subarray(0, end));
     },
     decode(value, writerSchemaText) {
-      let record: AvroEvent;
-      try {
-        record = decoderFor(writerSchemaText)(value.subarray(headerBytes));
-      } catch (error) {
-        return { ok: false, detail: error instanceof Error ? error.message : String(error) };
-      }
+      const decoded = decoderFor(writerSchemaText)(value.subarray(frameBytes));
+      if (typeof decoded === 'string') return { ok: false, detail: decoded };
+      const record = decoded;
       if (!(eventTypes as readonly string[]).includes(record.type)) return { ok: false, detail: `type is "${record.type}", none of ${eventTypes.join(', ')}` };
       for (const name of ['properties', 'traits', 'context', 'integrations'] as const) {
         const text = record[name];
@@ -148,6 +146,38 @@ export function createEventAvro(schemaPath: string): EventAvro {
       };
     },
   };
+}
+
+/** A value's record, or what is wrong with it. */
+type Decoder = (payload: Buffer) => AvroEvent | string;
+
+/** Schemas whose decoders are kept; each takes some 100 kB. */
+const maxDecoders = 200;
+
+/** avsc resolves between the schemas; no byte reaches it that has not been walked by the writer's schema before. */
+function makeDecoder(reader: Type, writerSchemaText: string): Decoder {
+  const parsed = parseAvroSchema(writerSchemaText);
+  if (!parsed.ok) return () => parsed.detail;
+  let resolver: ReturnType<Type['createResolver']>;
+  try {
+    resolver = reader.createResolver(avro.Type.forSchema(JSON.parse(writerSchemaText) as avro.Schema));
+  } catch (error) {
+    const detail = messageOf(error);
+    return () => detail;
+  }
+  return payload => {
+    const fault = faultOfAvro(parsed.node, payload);
+    if (fault !== null) return fault;
+    try {
+      return reader.fromBuffer(payload, resolver) as AvroEvent;
+    } catch (error) {
+      return messageOf(error);
+    }
+  };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function isObjectText(text: string): boolean {

@@ -3,14 +3,17 @@ import type { ErrorCode } from '../errors.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
 import { originTimestampHeader, redrivenFromHeader } from '../event/dead-letter.ts';
 import { eventId, maxMessageIdLength, recordMessageId } from '../event/identity.ts';
+import { isDeeperThan, maxDepth } from '../event/json-text.ts';
 import type { Place } from '../event/row.ts';
-import { readSegmentEvent } from '../event/segment.ts';
-import { framedSchemaId } from './event-avro.ts';
+import { faultMessages, readSegmentEvent } from '../event/segment.ts';
+import { framedSchemaId, frameBytes } from './event-avro.ts';
 import type { AvroPart, EventAvro } from './event-avro.ts';
+import { createJsonSchemas } from './json-schema.ts';
 import type { Registry, WriterSchema } from './registry.ts';
 
 /** A record of the events topic, as far as reading it needs. */
 export interface TopicRecord extends Place {
+  key: Buffer | null;
   value: Buffer | null;
   /** Milliseconds; Kafka's -1 means none. */
   timestampMs: number;
@@ -19,7 +22,7 @@ export interface TopicRecord extends Place {
 }
 
 export type ReadRecord =
-  | { ok: true; event: CanonicalEvent; eventId: string; source: 'http' | 'kafka' }
+  | { ok: true; event: CanonicalEvent; eventId: string; source: 'http' | 'kafka'; /** The Kafka key where that is the user's; null: the event says it. */ key: Buffer | null }
   | { ok: false; code: ErrorCode; detail: string; tenant: string; messageId: string | null };
 
 export interface RecordReader {
@@ -32,13 +35,16 @@ export interface RecordReader {
 
 /**
  * Reads what may stand on the events topic: framed Avro (the door's, or a direct producer's in a compatible schema),
- * or plain JSON of Segment's shape. `defaultTenant` is for records without a `tenant` header; null makes those dead letters.
+ * framed JSON Schema, or plain JSON, both of Segment's shape. `defaultTenant` is for records without a `tenant` header; null makes those dead letters.
  */
 export function createRecordReader(avro: EventAvro, registry: Registry, defaultTenant: string | null): RecordReader {
-  const readAvro = (record: TopicRecord, value: Buffer, tenant: string, schema: WriterSchema): ReadRecord => {
+  const jsonSchemas = createJsonSchemas();
+
+  const readFramed = (record: TopicRecord, value: Buffer, tenant: string, schema: WriterSchema): ReadRecord => {
     const dead = (code: ErrorCode, detail: string): ReadRecord => ({ ok: false, code, detail, tenant, messageId: record.header('message-id') });
     if (!schema.ok) return dead(schema.code, schema.detail);
-    const decoded = avro.decode(value, schema.avroText);
+    if (schema.kind === 'json') return readJson(record, value.subarray(frameBytes), tenant, 'json_schema', parsed => jsonSchemas.faultOf(schema, parsed));
+    const decoded = avro.decode(value, schema.text);
     if (!decoded.ok) return dead('schema_mismatch', decoded.detail);
     if (decoded.part.messageId.length > maxMessageIdLength) return dead('schema_mismatch', `message_id is longer than ${maxMessageIdLength} characters`);
     return found(record, tenant, decoded.part, value);
@@ -51,39 +57,24 @@ export function createRecordReader(avro: EventAvro, registry: Registry, defaultT
       ok: true,
       eventId: eventId(tenant, messageId),
       source: dialect === null ? 'kafka' : 'http',
+      key: record.key,
       event: { ...part, tenant, messageId, dialect: dialect ?? 'avro', receivedAtMs: part.receivedAtMs ?? arrival(record) },
     };
   };
 
-  const readJson = (record: TopicRecord, value: Buffer, tenant: string): ReadRecord => {
+  const readJson = (record: TopicRecord, bytes: Buffer, tenant: string, dialect: string, faultOf: (value: unknown) => string | null = () => null): ReadRecord => {
     const dead = (code: ErrorCode, detail: string, messageId: string | null = null): ReadRecord => ({ ok: false, code, detail, tenant, messageId });
-    if (!isUtf8(value)) return dead('unreadable', 'the value begins like JSON and is not UTF-8');
-    const text = value.toString('utf8').replace(/[ \t\r\n]+$/, '');
-    let parsed: unknown;
-    try {
-      parsed = JSON.parse(text);
-    } catch (error) {
-      return dead('unreadable', error instanceof Error ? error.message : String(error));
-    }
-    const result = readSegmentEvent(parsed, text, {
-      tenant,
-      dialect: 'json',
-      writeKeyId: null,
-      receivedAtMs: arrival(record),
-      newMessageId: () => messageIdOf(record, value),
-      userOptional: true,
-    });
-    if (!result.ok) return dead(result.code, `${result.message} (${result.pointer === '' ? 'the event' : result.pointer})`, result.messageId);
-    return { ok: true, event: result.event, eventId: eventId(tenant, result.event.messageId), source: 'kafka' };
+    const json = parseJson(bytes);
+    if (!json.ok) return dead(json.code, json.detail);
+    const fault = faultOf(json.value);
+    if (fault !== null) return dead('schema_mismatch', fault, record.header('message-id'));
+    const result = readSegmentRecord(record, json, tenant, dialect);
+    return result.ok ? { ...result, key: record.key } : result;
   };
 
   return {
     async read(records) {
-      const schemas = new Map<number, WriterSchema>();
-      for (const { value } of records) {
-        const id = value === null ? null : framedSchemaId(value);
-        if (id !== null && !schemas.has(id)) schemas.set(id, await registry.writerSchema(id));
-      }
+      const schemas = await schemasOf(registry, records.map(({ value }) => value));
       return records.map((record): ReadRecord => {
         const { value } = record;
         const header = record.header('tenant');
@@ -91,8 +82,8 @@ export function createRecordReader(avro: EventAvro, registry: Registry, defaultT
         if (tenant === null) return { ok: false, code: 'tenant_missing', detail: 'no tenant header, and no default tenant', tenant: '', messageId: record.header('message-id') };
         if (value === null) return { ok: false, code: 'tombstone', detail: 'the record has no value', tenant, messageId: record.header('message-id') };
         const schema = schemas.get(framedSchemaId(value) ?? -1);
-        if (schema !== undefined) return readAvro(record, value, tenant, schema);
-        if (value[0] === 0x7b) return readJson(record, value, tenant);
+        if (schema !== undefined) return readFramed(record, value, tenant, schema);
+        if (value[0] === 0x7b) return readJson(record, value, tenant, 'json');
         return { ok: false, code: 'unreadable', detail: 'the value is neither framed by a schema id nor a JSON object', tenant, messageId: record.header('message-id') };
       });
     },
@@ -105,8 +96,47 @@ function messageIdOf(record: TopicRecord, value: Buffer): string {
   return header !== '' && header.length <= maxMessageIdLength ? header : recordMessageId(record, record.timestampMs, value);
 }
 
-/** When the record came first: a redriven one says so in a header. */
-function arrival(record: TopicRecord): number {
+export type ParsedJson = { ok: true; text: string; value: unknown } | { ok: false; code: 'unreadable' | 'too_deep'; detail: string };
+
+/** A record's JSON text, without the space around it, and its value. */
+export function parseJson(bytes: Buffer): ParsedJson {
+  if (!isUtf8(bytes)) return { ok: false, code: 'unreadable', detail: 'the value should be JSON and is not UTF-8' };
+  const text = bytes.toString('utf8').replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '');
+  // Asked before anything goes down into it, as a validator does.
+  if (isDeeperThan(text, maxDepth)) return { ok: false, code: 'too_deep', detail: faultMessages.too_deep };
+  try {
+    return { ok: true, text, value: JSON.parse(text) };
+  } catch (error) {
+    return { ok: false, code: 'unreadable', detail: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** A record of Segment's shape. Without an id of its own, the `message-id` header is it, or where it stands. */
+export function readSegmentRecord(record: TopicRecord, { value, text }: { value: unknown; text: string }, tenant: string, dialect: string): ReadRecord {
+  const result = readSegmentEvent(value, text, {
+    tenant,
+    dialect,
+    writeKeyId: null,
+    receivedAtMs: arrival(record),
+    newMessageId: () => messageIdOf(record, record.value ?? Buffer.alloc(0)),
+    userOptional: true,
+  });
+  if (!result.ok) return { ok: false, code: result.code, detail: `${result.message} (${result.pointer === '' ? 'the event' : result.pointer})`, tenant, messageId: result.messageId };
+  return { ok: true, event: result.event, eventId: eventId(tenant, result.event.messageId), source: 'kafka', key: null };
+}
+
+/** The schemas that framed values name, by id. Throws `registry_unavailable`. */
+export async function schemasOf(registry: Registry, values: readonly (Buffer | null)[]): Promise<Map<number, WriterSchema>> {
+  const schemas = new Map<number, WriterSchema>();
+  for (const value of values) {
+    const id = value === null ? null : framedSchemaId(value);
+    if (id !== null && !schemas.has(id)) schemas.set(id, await registry.writerSchema(id));
+  }
+  return schemas;
+}
+
+/** When the record came first: a redriven one says so in a header. Milliseconds. */
+export function arrival(record: TopicRecord): number {
   if (record.header(redrivenFromHeader) !== null) {
     const first = record.header(originTimestampHeader) ?? '';
     if (/^\d{1,15}$/.test(first)) return Number(first);

@@ -1,5 +1,6 @@
 import { SchemaRegistry, SchemaType, COMPATIBILITY } from '@kafkajs/confluent-schema-registry';
 import { MillraceError, asError } from '../errors.ts';
+import { inlineReferences } from './avro-references.ts';
 
 export interface RegistryOptions {
   /** Base of the Confluent API, without a trailing slash. */
@@ -8,7 +9,11 @@ export interface RegistryOptions {
   timeoutMs: number;
 }
 
-export type WriterSchema = { ok: true; avroText: string } | { ok: false; code: 'schema_unknown' | 'schema_mismatch'; detail: string };
+export type WriterSchema =
+  /** Complete: what an Avro schema refers to stands in its text. */
+  | { ok: true; kind: 'avro'; text: string }
+  | { ok: true; kind: 'json'; text: string; references: { name: string; text: string }[] }
+  | { ok: false; code: 'schema_unknown' | 'schema_mismatch'; detail: string };
 
 export interface Registry {
   /**
@@ -16,17 +21,37 @@ export interface Registry {
    * Throws `registry_refused` (an incompatible change) or `registry_unavailable`.
    */
   register(subject: string, schemaText: string): Promise<number>;
-  /** The schema of an id. Unknown ids and schemas that are not Avro are results; throws `registry_unavailable`. */
+  /** The schema of an id, the same object each time. Unknown ids and kinds that can't be read are results; throws `registry_unavailable`. */
   writerSchema(id: number): Promise<WriterSchema>;
+  /** Resolves when the registry answers; throws `registry_unavailable`. */
+  ping(): Promise<void>;
 }
 
 /** Not authorised, incompatible, not a schema. (The client answers 400 where it could not connect.) */
 const refusals = new Set([401, 403, 409, 422]);
 
-/** A Confluent schema registry (Apicurio's, Redpanda's or Confluent's own), through its client. */
+/** Confluent's error codes: no such subject, version, schema. A 404 without one comes from something that is no registry. */
+const notFound = new Set([40401, 40402, 40403]);
+
+const maxId = 2 ** 31 - 1;
+const maxSchemas = 1_000;
+const maxReferences = 100;
+
+interface Answer {
+  schema: string;
+  /** Left out for Avro. */
+  schemaType?: string;
+  references?: { name: string; subject: string; version: number }[];
+}
+
+/** A Confluent schema registry (Apicurio's, Redpanda's or Confluent's own): its client registers, its REST API is read. */
 export function createRegistry({ url, auth, timeoutMs }: RegistryOptions): Registry {
   const client = new SchemaRegistry({ host: url, ...(auth && { auth }), retry: { retries: 0 }, clientId: 'millrace' });
   const schemas = new Map<number, WriterSchema>();
+  const headers = {
+    accept: 'application/vnd.schemaregistry.v1+json, application/json',
+    ...(auth && { authorization: `Basic ${Buffer.from(`${auth.username}:${auth.password}`).toString('base64')}` }),
+  };
 
   const within = async <T>(work: Promise<T>): Promise<T> => {
     let timer: NodeJS.Timeout | undefined;
@@ -39,8 +64,45 @@ export function createRegistry({ url, auth, timeoutMs }: RegistryOptions): Regis
       clearTimeout(timer);
     }
   };
-  const unavailable = (cause: unknown): MillraceError =>
-    new MillraceError('registry_unavailable', `the schema registry at ${url} does not answer: ${asError(cause).message}`, { cause });
+  const unavailable = (cause: unknown): MillraceError => {
+    const error = asError(cause);
+    return new MillraceError('registry_unavailable', `the schema registry at ${url} does not answer: ${error.cause instanceof Error ? error.cause.message : error.message}`, { cause });
+  };
+
+  /** Null where the registry says that there is no such thing. Throws `registry_unavailable`. */
+  const get = async (path: string): Promise<unknown> => {
+    try {
+      const response = await fetch(`${url}${path}`, { headers, signal: AbortSignal.timeout(timeoutMs) });
+      const text = await response.text();
+      if (response.ok) return JSON.parse(text) as unknown;
+      const code = (text.startsWith('{') ? (JSON.parse(text) as { error_code?: unknown }) : {}).error_code;
+      if (response.status === 404 && notFound.has(Number(code))) return null;
+      throw new Error(`${path} is answered with ${response.status} ${text.slice(0, 200)}`);
+    } catch (error) {
+      throw unavailable(error);
+    }
+  };
+
+  /** What a schema refers to, deepest first. */
+  const referencesOf = async (answer: Answer, found = new Map<string, string>()): Promise<Map<string, string>> => {
+    for (const { name, subject, version } of answer.references ?? []) {
+      if (found.has(name)) continue;
+      if (found.size >= maxReferences) break;
+      const referred = (await get(`/subjects/${encodeURIComponent(subject)}/versions/${version}`)) as Answer | null;
+      if (referred === null) continue;
+      await referencesOf(referred, found);
+      found.set(name, referred.schema);
+    }
+    return found;
+  };
+
+  const read = async (id: number, answer: Answer): Promise<WriterSchema> => {
+    const kind = answer.schemaType ?? 'AVRO';
+    if (kind !== 'AVRO' && kind !== 'JSON') return { ok: false, code: 'schema_mismatch', detail: `schema ${id} is of type ${kind}, which is not supported: Avro and JSON Schema are` };
+    const references = await referencesOf(answer);
+    if (kind === 'JSON') return { ok: true, kind: 'json', text: answer.schema, references: [...references].map(([name, text]) => ({ name, text })) };
+    return { ok: true, kind: 'avro', text: inlineReferences(answer.schema, references) };
+  };
 
   return {
     async register(subject, schemaText) {
@@ -59,19 +121,17 @@ export function createRegistry({ url, auth, timeoutMs }: RegistryOptions): Regis
     async writerSchema(id) {
       const known = schemas.get(id);
       if (known !== undefined) return known;
-      let found: WriterSchema;
-      try {
-        const schema: unknown = await within(client.getSchema(id));
-        found = isAvroType(schema)
-          ? { ok: true, avroText: JSON.stringify(schema.schema({ exportAttrs: true })) }
-          : { ok: false, code: 'schema_mismatch', detail: `schema ${id} is not an Avro schema` };
-      } catch (error) {
-        if (statusOf(error) !== 404) throw unavailable(error);
-        // Not remembered: the id may be registered a moment from now.
-        return { ok: false, code: 'schema_unknown', detail: `the registry does not know schema id ${id}` };
-      }
+      // Registries count in signed 32 bits, and answer other numbers as they like: bytes that are no frame must not look like an outage.
+      const answer = id > maxId ? null : ((await get(`/schemas/ids/${id}`)) as Answer | null);
+      // Not remembered: the id may be registered a moment from now.
+      if (answer === null) return { ok: false, code: 'schema_unknown', detail: `the registry does not know schema id ${id}` };
+      const found = await read(id, answer);
+      if (schemas.size >= maxSchemas) schemas.delete(schemas.keys().next().value ?? id);
       schemas.set(id, found);
       return found;
+    },
+    async ping() {
+      await get('/subjects');
     },
   };
 }
@@ -83,8 +143,4 @@ function statusOf(error: unknown): number | null {
     if (typeof status === 'number' && status >= 400) return status;
   }
   return null;
-}
-
-function isAvroType(schema: unknown): schema is { schema(options: { exportAttrs: boolean }): unknown } {
-  return typeof schema === 'object' && schema !== null && 'schema' in schema && typeof schema.schema === 'function' && 'fromBuffer' in schema && !('message' in schema);
 }

@@ -11,7 +11,7 @@ export type EventType = (typeof eventTypes)[number];
  */
 export interface CanonicalEvent {
   tenant: string;
-  /** Who spoke: a dialect of the door, or `avro` / `json` for a record written to the topic directly. */
+  /** Who spoke: a dialect of the door, or `avro`, `json_schema` or `json` for a record that a direct producer wrote. */
   dialect: string;
   messageId: string;
   type: EventType;

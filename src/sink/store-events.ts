@@ -14,7 +14,7 @@ import type { Store, StoreRequest } from './partitions.ts';
 import { remainderToken } from './plan.ts';
 
 /** A record of a topic of events; its place is the batch's topic and partition, and its offset. */
-export type EventRecord = Omit<TopicRecord, 'topic' | 'partition'> & { key: Buffer | null; headers: () => RecordHeader[] };
+export type EventRecord = Omit<TopicRecord, 'topic' | 'partition'> & { headers: () => RecordHeader[] };
 
 /** The contract's reader (contract/read-record.ts): never throws for a record, throws where the registry can't be had. */
 export type ReadEvents = (topic: string, partition: number, records: readonly EventRecord[]) => Promise<ReadRecord[]>;
@@ -202,9 +202,9 @@ export function createStoreEvents({ tables, read, bury, suppressions, onStored, 
         buryRecord(record, reading);
         return;
       }
-      const { event, eventId, source } = reading;
+      const { event, eventId, source, key } = reading;
       if (settledBefore.has(placedId(record.offset, eventId))) return;
-      const storable: StorableEvent = { offset: record.offset, key: record.key, event, eventId, source, contentHash: contentHash(event) };
+      const storable: StorableEvent = { offset: record.offset, key, event, eventId, source, contentHash: contentHash(event) };
       events.push(storable);
       recordsOf.set(storable, record);
     });

@@ -39,6 +39,11 @@ export async function provisionTopics(connection: KafkaConnection, topics: reado
   });
 }
 
+/** All topics that there are. Throws `kafka_unavailable` or `kafka_refused`. */
+export async function topicNames(connection: KafkaConnection, log: Log): Promise<Set<string>> {
+  return withAdmin(connection, log, async admin => new Set(await admin.listTopics()));
+}
+
 /** One admin connection for the length of `work`; its faults become `kafka_unavailable` or `kafka_refused`. */
 async function withAdmin<T>(connection: KafkaConnection, log: Log, work: (admin: Admin) => Promise<T>): Promise<T> {
   const admin = createKafka(connection, log).admin({ retry: { retries: 5 } });

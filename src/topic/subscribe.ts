@@ -126,6 +126,8 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
     // Never the limit: a replay must be given at least what its first fetch was given.
     maxBytes: 64 * options.maxBytesPerPartition,
     metadataMaxAge: 30_000,
+    // kafkajs would make a topic that is missing, on brokers that allow it.
+    allowAutoTopicCreation: false,
   });
   const admin = kafka.admin({ retry: { retries: 2 } });
   let session: LiveSession | null = null;

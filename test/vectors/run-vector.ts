@@ -27,10 +27,10 @@ export async function runVector(body: string): Promise<VectorResult> {
   const key = userKey(read.event);
   const value = avro.encode(read.event, 1);
   const headers: Record<string, string> = { tenant: 'acme', dialect: 'segment', 'message-id': read.event.messageId };
-  const reader = createRecordReader(avro, { register: () => Promise.reject(new Error('not asked')), writerSchema: async () => ({ ok: true, avroText: avro.schemaText }) }, null);
-  const [found] = await reader.read([{ topic: 'events', partition: 3, offset: 7n, value, timestampMs: 0, header: name => headers[name] ?? null }]);
+  const reader = createRecordReader(avro, { register: () => Promise.reject(new Error('not asked')), writerSchema: async () => ({ ok: true, kind: 'avro', text: avro.schemaText }), ping: () => Promise.resolve() }, null);
+  const [found] = await reader.read([{ topic: 'events', partition: 3, offset: 7n, key: Buffer.from(key), value, timestampMs: 0, header: name => headers[name] ?? null }]);
   if (found?.ok !== true) throw new Error(`unreadable: ${JSON.stringify(found)}`);
-  const line = eventRow(found.event, { topic: 'events', partition: 3, offset: 7n, eventId: found.eventId, source: found.source, key: Buffer.from(key), contentHash: contentHash(found.event) });
+  const line = eventRow(found.event, { topic: 'events', partition: 3, offset: 7n, eventId: found.eventId, source: found.source, key: found.key, contentHash: contentHash(found.event) });
   const cells = elementSpans(line, 0).map(([start, end]) => line.slice(start, end));
   const cell = (column: string, text = ''): unknown => (jsonColumns.has(column) || column === 'content_hash' ? text : JSON.parse(text));
   return { key, avroHex: value.toString('hex'), row: Object.fromEntries(eventColumns.map((column, index) => [column, cell(column, cells[index])])) };
