@@ -1,10 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs';
+import type { ConsumerCrashEvent, EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs';
 import { MillraceError, asError } from '../errors.ts';
 import type { RecordHeader } from '../event/dead-letter.ts';
 import type { Log } from '../telemetry.ts';
-import { createKafka } from './connection.ts';
+import { sealMetadata } from './committed-metadata.ts';
+import { createKafka, fatalKafkaFault } from './connection.ts';
 import type { KafkaConnection } from './connection.ts';
+import type { Committed, Gap } from './positions.ts';
+import { createSession, endSession, lostSession } from './session.ts';
+import type { LiveSession, Session } from './session.ts';
+import { createTopicWatch } from './topic-state.ts';
+import { startWatchdog } from './watchdog.ts';
 
 /*
  * A consumer group whose offsets are committed by hand, with metadata. kafkajs does the protocol; this file adds the
@@ -14,15 +20,24 @@ import type { KafkaConnection } from './connection.ts';
  *
  *   event                                   what happens
  *   ------------------------------------    ------------------------------------------------------------------
- *   GROUP_JOIN                              a new session; kafkajs reads the committed offsets anew
+ *   GROUP_JOIN                              a new session; commits, topic id and offsets are read anew (session.ts)
  *   a batch arrives, session alive          the handler runs; a timer keeps the heartbeats going
+ *   a batch from a wrong place              it is dropped, and the right place sought (positions.ts)
  *   a handler, heartbeat or commit fails    the session is over: its signal aborts, no commit passes any more
  *   a batch arrives, session over           it is turned away unread
  *   every handler of the session ended      only now kafkajs is told, and rejoins
+ *   the topic has another id                the session is over; kafkajs is stopped and started
+ *   no sign of life, brokers answer         the same, and if that does not help, onFatal (watchdog.ts)
+ *   kafkajs crashed                         it is started again, unless the fault is for good: then onFatal
  *
  * So no handler outlives its session, and no commit carries a generation other than the one its batch was fetched in.
  * (kafkajs stamps a commit with the generation of the moment it is made, and Kafka checks the generation, not the owner.)
+ * kafkajs never starts itself again (restartOnFailure): it could do so beside a start of ours, and one of the two would be
+ * a member that nobody reads from.
  */
+
+export type { Committed, Gap } from './positions.ts';
+export type { Session } from './session.ts';
 
 export interface SubscribedRecord {
   offset: bigint;
@@ -31,18 +46,6 @@ export interface SubscribedRecord {
   /** Milliseconds since the epoch. */
   timestampMs: number;
   headers: IHeaders;
-}
-
-/** Identity of a session, to know a partition that was given up and got back from one that was kept. */
-export interface Session {
-  /** Aborts when the session is over. */
-  signal: AbortSignal;
-}
-
-export interface Committed {
-  /** Null where the group has committed nothing. */
-  offset: bigint | null;
-  metadata: string;
 }
 
 export interface RecordBatch {
@@ -71,6 +74,8 @@ export interface SubscribeOptions {
   handler: BatchHandler;
   /** Milliseconds without a heartbeat until Kafka gives the partitions to others. */
   sessionTimeoutMs: number;
+  /** How long a rebalance waits for a member whose handlers are still running. Default 60,000. */
+  rebalanceTimeoutMs?: number;
   /** How long a fetch waits for `minBytes`: what a record may wait so that inserts are fewer and larger. */
   maxWaitMs: number;
   minBytes: number;
@@ -78,7 +83,15 @@ export interface SubscribeOptions {
   partitionsConcurrently: number;
   /** How long close() lets running batches end by themselves. */
   closeGraceMs: number;
+  /** How often the topic's id and offsets are asked for. Default 3,000. */
+  topicPollMs?: number;
+  /** A session without a sign of life for so long, while brokers answer, is begun anew. Default three session timeouts. */
+  stuckAfterMs?: number;
+  /** Without a session for so long, while brokers answer, onFatal is called. Default two minutes, or more for long timeouts. */
+  giveUpAfterMs?: number;
   log: Log;
+  /** Records were passed by, or a position was lost; logged as `offset_gap` already. */
+  onGap?: (gap: Gap) => void;
   /** kafkajs gave up for good: the owner should end the process. */
   onFatal: (error: MillraceError) => void;
 }
@@ -98,62 +111,55 @@ class Rejoin extends Error {
 
 const rejoinDelayMs = 500;
 const commitAttempts = 5;
+const restartDelaysMs = [500, 1_000, 2_000, 5_000, 10_000];
 const ownershipErrors = new Set(['ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID', 'REBALANCE_IN_PROGRESS', 'FENCED_INSTANCE_ID']);
-
-interface LiveSession extends Session {
-  controller: AbortController;
-  cause: Error | null;
-  partitions: readonly number[];
-  running: Set<Promise<unknown>>;
-  committed: Promise<Map<number, Committed>> | null;
-}
 
 /**
  * Joins a consumer group and hands over batches, one at a time for each partition.
- * Resolves when Kafka answers; it joins in the background. Throws `kafka_unavailable`.
+ * Resolves when Kafka answers; it joins in the background. Throws `kafka_unavailable`, or `kafka_refused` where Kafka will not have us.
  */
 export async function subscribe(options: SubscribeOptions): Promise<Subscription> {
-  const { connection, groupId, topic, handler, log } = options;
+  const { connection, groupId, topic, handler, sessionTimeoutMs, rebalanceTimeoutMs = 60_000, log } = options;
   const kafka = createKafka(connection, log);
   const consumer = kafka.consumer({
     groupId,
-    sessionTimeout: options.sessionTimeoutMs,
-    rebalanceTimeout: 60_000,
-    heartbeatInterval: Math.floor(options.sessionTimeoutMs / 5),
+    sessionTimeout: sessionTimeoutMs,
+    rebalanceTimeout: rebalanceTimeoutMs,
+    heartbeatInterval: Math.floor(sessionTimeoutMs / 5),
     maxWaitTimeInMs: options.maxWaitMs,
     minBytes: options.minBytes,
     maxBytesPerPartition: options.maxBytesPerPartition,
     // Never the limit: a replay must be given at least what its first fetch was given.
     maxBytes: 64 * options.maxBytesPerPartition,
-    metadataMaxAge: 30_000,
+    // kafkajs looks for added partitions when its metadata is older than this.
+    metadataMaxAge: 5_000,
+    allowAutoTopicCreation: false,
+    readUncommitted: false,
+    retry: { retries: 5, restartOnFailure: () => Promise.resolve(false) },
   });
-  const admin = kafka.admin({ retry: { retries: 2 } });
+  const watch = createTopicWatch(connection, topic);
   let session: LiveSession | null = null;
   let closing = false;
-  let joining: Promise<void> = Promise.resolve();
+  /** consumer.stop() is under way, for a start that follows: batches are turned away without a rejoin. */
+  let stopping = false;
+  let starting: Promise<void> = Promise.resolve();
+  let restartTimer: NodeJS.Timeout | null = null;
+  let crashes = 0;
 
   const end = (ended: LiveSession, cause: Error): void => {
-    if (ended.cause !== null) return;
-    ended.cause = cause;
-    ended.controller.abort(cause);
-    if (!closing) log.info({ groupId, topic, cause: cause.message }, 'session of the consumer group ended');
+    if (endSession(ended, cause) && !closing) log.info({ groupId, topic, cause: cause.message }, 'session of the consumer group ended');
   };
-  const lost = (ended: LiveSession): MillraceError =>
-    new MillraceError('ownership_lost', `the group session of ${topic} ended in the middle of a batch: ${ended.cause?.message ?? ''}`, { cause: ended.cause });
-
-  const readCommitted = async (): Promise<Map<number, Committed>> => {
-    const topics = await admin.fetchOffsets({ groupId, topics: [topic] });
-    const partitions = topics.find(found => found.topic === topic)?.partitions ?? [];
-    return new Map(partitions.map(({ partition, offset, metadata }) => [partition, { offset: BigInt(offset) < 0n ? null : BigInt(offset), metadata: metadata ?? '' }]));
+  const fatal = (what: string, error: Error): void => {
+    if (!closing) options.onFatal(new MillraceError(fatalKafkaFault(error) ? 'kafka_refused' : 'kafka_unavailable', `the consumer of ${topic} ${what}: ${error.message}`, { cause: error }));
   };
 
   const commit = async (current: LiveSession, payload: EachBatchPayload, offset: bigint, metadata: string): Promise<void> => {
     const { partition } = payload.batch;
     // kafkajs' types leave the metadata out; its protocol sends it.
-    const offsets = { topics: [{ topic, partitions: [{ partition, offset: String(offset), metadata }] }] };
+    const offsets = { topics: [{ topic, partitions: [{ partition, offset: String(offset), metadata: sealMetadata(current.topicId(), metadata) }] }] };
     for (let attempt = 1; ; attempt++) {
       // The question and the call must stay in one tick: nothing may rejoin in between.
-      if (current.cause !== null) throw lost(current);
+      if (current.cause !== null) throw lostSession(topic, current);
       try {
         await payload.commitOffsetsIfNecessary(offsets);
         return;
@@ -162,7 +168,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
         const type = 'type' in error ? String(error.type) : '';
         if (ownershipErrors.has(type) || attempt === commitAttempts) {
           end(current, error);
-          throw lost(current);
+          throw lostSession(topic, current);
         }
         log.info({ topic, partition, attempt, error: error.message }, 'commit failed, trying again');
         await sleep(100 * attempt);
@@ -172,27 +178,34 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
 
   const handle = async (current: LiveSession, payload: EachBatchPayload): Promise<void> => {
     const { batch } = payload;
+    const { partition } = batch;
     const heartbeats = setInterval(() => {
       payload.heartbeat().catch((error: unknown) => end(current, asError(error)));
-    }, Math.floor(options.sessionTimeoutMs / 5));
+    }, Math.floor(sessionTimeoutMs / 5));
     try {
+      const committed = (await current.begun).get(partition) ?? { offset: null, metadata: '' };
+      // Not in kafkajs' types: the offset that was asked for.
+      const fetched = BigInt((batch as unknown as { fetchedOffset: string }).fetchedOffset);
+      if (!(await current.positions.judge(partition, fetched))) return;
+      if (current.cause !== null) throw lostSession(topic, current);
       const endOffset = BigInt(batch.lastOffset()) + 1n;
       const done = await handler({
         topic,
-        partition: batch.partition,
+        partition,
         records: batch.messages.map(readRecord),
         endOffset,
         highWatermark: BigInt(batch.highWatermark),
         session: current,
         async committed() {
-          current.committed ??= readCommitted();
-          const found = (await current.committed).get(batch.partition);
-          if (current.cause !== null) throw lost(current);
-          return found ?? { offset: null, metadata: '' };
+          if (current.cause !== null) throw lostSession(topic, current);
+          return committed;
         },
         commit: (offset, metadata) => commit(current, payload, offset, metadata),
       });
-      if (done > BigInt(batch.firstOffset() ?? 0)) payload.resolveOffset(String(done - 1n));
+      if (done <= BigInt(batch.firstOffset() ?? 0)) return;
+      payload.resolveOffset(String(done - 1n));
+      // kafkajs takes the last record's offset for the batch's end.
+      current.positions.advance(partition, String(done - 1n) === batch.messages.at(-1)?.offset ? endOffset : done);
     } finally {
       clearInterval(heartbeats);
     }
@@ -200,6 +213,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
 
   const eachBatch = async (payload: EachBatchPayload): Promise<void> => {
     const current = session;
+    if (stopping) return;
     if (current === null || current.cause !== null) throw rejoinError(current?.cause ?? null);
     const work = handle(current, payload);
     current.running.add(work);
@@ -214,34 +228,90 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
     }
     if (current.cause === null) return;
     await Promise.allSettled(current.running);
-    if (!closing) await sleep(rejoinDelayMs);
+    if (closing || stopping) return;
+    await sleep(rejoinDelayMs);
     throw rejoinError(current.cause);
   };
 
-  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
-    if (session !== null) end(session, new Rejoin('the group was joined anew'));
-    const controller = new AbortController();
-    session = { controller, signal: controller.signal, cause: null, partitions: payload.memberAssignment[topic] ?? [], running: new Set(), committed: null };
-    log.info({ groupId, topic, partitions: payload.memberAssignment[topic] ?? [] }, 'consumer group joined');
-  });
-  consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
+  const start = (): void => {
+    // Not awaited: the first join may have to outwait the session of a member that died. Its faults come as CRASH.
+    starting = consumer.run({ autoCommit: false, eachBatchAutoResolve: false, partitionsConsumedConcurrently: options.partitionsConcurrently, eachBatch });
+    starting.catch((thrown: unknown) => fatal('could not start', asError(thrown)));
+  };
+
+  /** Leaves the group and joins it again. Only for a session that is alive: kafkajs cannot be stopped while it first joins. */
+  const restart = async (current: LiveSession, cause: Error): Promise<void> => {
+    if (current.cause !== null || stopping || closing) return;
+    stopping = true;
+    end(current, cause);
+    try {
+      await consumer.stop();
+      // It may have joined once more in between.
+      if (session !== null) end(session, cause);
+    } finally {
+      stopping = false;
+    }
+    if (!closing && restartTimer === null) start();
+  };
+
+  const onCrash = ({ payload: { error } }: ConsumerCrashEvent): void => {
     if (session !== null) end(session, error);
     if (closing) return;
-    if (restart) log.warn({ groupId, topic, error: error.message }, 'the consumer lost Kafka and starts again');
-    else options.onFatal(new MillraceError('kafka_unavailable', `the consumer of ${topic} gave up: ${error.message}`, { cause: error }));
+    if (fatalKafkaFault(error)) return fatal('gave up', error);
+    watchdog.crashed(error);
+    const delayMs = restartDelaysMs[Math.min(crashes++, restartDelaysMs.length - 1)] ?? 0;
+    log[crashes === 1 ? 'warn' : 'info']({ groupId, topic, error: error.message, retryInMs: delayMs }, 'the consumer lost Kafka and starts again');
+    if (restartTimer !== null) clearTimeout(restartTimer);
+    restartTimer = setTimeout(() => {
+      restartTimer = null;
+      if (!closing && !stopping) start();
+    }, delayMs);
+  };
+
+  const watchdog = startWatchdog({
+    ...options,
+    rebalanceTimeoutMs,
+    watch,
+    session: () => session,
+    restart: (current, cause) => {
+      restart(current, cause).catch((thrown: unknown) => fatal('could not be stopped', asError(thrown)));
+    },
+    onStuck: why => fatal('is stuck', why),
   });
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+    const before = session;
+    if (before !== null) end(before, new Rejoin('the group was joined anew'));
+    watchdog.sign();
+    const partitions = payload.memberAssignment[topic] ?? [];
+    session = createSession({
+      kafka, watch, groupId, topic, partitions, log,
+      after: Promise.allSettled(before?.running ?? []),
+      seek: (partition, offset) => consumer.seek({ topic, partition, offset: String(offset) }),
+      onGap: options.onGap ?? (() => undefined),
+    });
+    log.info({ groupId, topic, partitions }, 'consumer group joined');
+  });
+  consumer.on(consumer.events.HEARTBEAT, () => watchdog.sign());
+  consumer.on(consumer.events.FETCH, () => {
+    crashes = 0;
+    watchdog.fetched();
+  });
+  consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) => {
+    if (payload.batchSize === 0) session?.positions.passed(payload.partition, BigInt(payload.lastOffset) + 1n);
+  });
+  consumer.on(consumer.events.CRASH, onCrash);
 
   try {
-    await Promise.all([admin.connect(), consumer.connect()]);
+    await consumer.connect();
     await consumer.subscribe({ topics: [topic], fromBeginning: true });
-    // Not awaited: the first join may have to outwait the session of a member that died. Its faults come as CRASH.
-    joining = consumer.run({ autoCommit: false, eachBatchAutoResolve: false, partitionsConsumedConcurrently: options.partitionsConcurrently, eachBatch });
-    joining.catch((thrown: unknown) => options.onFatal(new MillraceError('kafka_unavailable', `the consumer of ${topic} could not start: ${asError(thrown).message}`, { cause: thrown })));
+    start();
   } catch (thrown) {
     closing = true;
-    await Promise.allSettled([consumer.disconnect(), admin.disconnect()]);
+    watchdog.close();
+    watch.close();
+    await consumer.disconnect().catch((fault: unknown) => log.debug({ err: asError(fault) }, 'disconnecting failed'));
     const error = asError(thrown);
-    throw new MillraceError('kafka_unavailable', `Kafka at ${connection.brokers.join(', ')}: ${error.message}`, { cause: error });
+    throw new MillraceError(fatalKafkaFault(error) ? 'kafka_refused' : 'kafka_unavailable', `Kafka at ${connection.brokers.join(', ')}: ${error.message}`, { cause: error });
   }
 
   return {
@@ -249,17 +319,20 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
     partitions: () => (session !== null && session.cause === null ? session.partitions : []),
     async close() {
       closing = true;
+      watchdog.close();
+      if (restartTimer !== null) clearTimeout(restartTimer);
       const patience = setTimeout(() => {
         if (session !== null) end(session, new Error('closing'));
       }, options.closeGraceMs);
       try {
         // A consumer that is stopped in the middle of its first join would join all the same.
-        await Promise.race([joining.catch(() => undefined), sleep(options.closeGraceMs, undefined, { ref: false })]);
+        await Promise.race([starting.catch(() => undefined), sleep(options.closeGraceMs, undefined, { ref: false })]);
         await consumer.stop();
         await consumer.disconnect();
-        await admin.disconnect();
       } finally {
+        if (session !== null) end(session, new Error('closed'));
         clearTimeout(patience);
+        watch.close();
       }
     },
   };
