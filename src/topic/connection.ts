@@ -37,17 +37,3 @@ function passOn({ level, namespace, log: { message, timestamp: _timestamp, stack
   if (level === logLevel.ERROR || level === logLevel.WARN) log.info(details, message);
   else log.debug(details, message);
 }
-
-/**
- * Whether a fault of kafkajs stands until somebody changes something: a refused login or permission, a setting that Kafka
- * does not take. Everything else passes, or is worth another try. (kafkajs' own `retriable` says no for a coordinator that is
- * away for longer than its retries, tulios/kafkajs#1630.)
- */
-export function fatalKafkaFault(error: unknown): boolean {
-  for (let at: unknown = error, depth = 0; at instanceof Error && depth < 10; at = at.cause, depth++) {
-    const type = 'type' in at && typeof at.type === 'string' ? at.type : '';
-    if (/AUTHORIZATION_FAILED|SASL_AUTHENTICATION|UNSUPPORTED_SASL|ILLEGAL_SASL|POLICY_VIOLATION|INVALID_(?!FETCH|COMMIT)|INCONSISTENT_GROUP_PROTOCOL|GROUP_MAX_SIZE|FENCED_INSTANCE|UNSUPPORTED_VERSION/.test(type)) return true;
-    if (/^(?:KafkaJSSASLAuthenticationError|KafkaJSNotImplemented|KafkaJSServerDoesNotSupportApiKey|KafkaJSUnsupportedMagicByteInMessageSet|TypeError|RangeError|ReferenceError|SyntaxError)$/.test(at.name)) return true;
-  }
-  return false;
-}

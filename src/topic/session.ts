@@ -36,7 +36,11 @@ export interface SessionOptions {
   /** What must have ended first: the handlers of the session before. */
   after: Promise<unknown>;
   seek: (partition: number, offset: bigint) => void;
+  /** Called when every position is known: nothing may be fetched before, since kafkajs overwrites a commit that is out of range. */
+  resume: () => void;
   onGap: (gap: Gap) => void;
+  /** Commits of an older topic of this name were found. */
+  onRemade: (partitions: readonly number[], oldTopicId: TopicId, newTopicId: TopicId) => void;
   log: Log;
 }
 
@@ -87,8 +91,9 @@ export function createSession(options: SessionOptions): LiveSession {
         // From here on in one tick with the question: a seek must not meet another session.
         if (session.cause !== null) throw lostSession(topic, session);
         topicId = state.id;
-        report(starts, state.id);
         for (const [partition, start] of starts) positions.begin(partition, start);
+        options.resume();
+        report(starts, state.id);
         return new Map([...starts].map(([partition, { committed }]) => [partition, committed]));
       } catch (thrown) {
         if (session.cause !== null) throw lostSession(topic, session);
@@ -100,7 +105,7 @@ export function createSession(options: SessionOptions): LiveSession {
 
   const report = (starts: ReadonlyMap<number, Start>, id: TopicId | null): void => {
     const remade = [...starts].flatMap(([partition, { finding }]) => (finding?.kind === 'remade' ? [{ partition, oldTopicId: finding.oldTopicId }] : []));
-    if (remade.length > 0) log.error(remadeFields(groupId, topic, remade.map(({ partition }) => partition), remade[0]?.oldTopicId ?? null, id), remadeMessage);
+    if (remade[0] !== undefined && id !== null) options.onRemade(remade.map(({ partition }) => partition), remade[0].oldTopicId, id);
     for (const [partition, { finding, position }] of starts) {
       if (finding?.kind !== 'gap') continue;
       onGap({ topic, partition, reason: finding.reason, from: finding.from, to: position, count: finding.from === null ? null : position - finding.from });
@@ -122,12 +127,6 @@ export function createSession(options: SessionOptions): LiveSession {
   // Whoever waits for it hears of the fault; it may be that nobody does.
   session.begun.catch(() => undefined);
   return session;
-}
-
-export const remadeMessage = 'the topic was deleted and made again: it is read from its earliest offset';
-
-export function remadeFields(groupId: string, topic: string, partitions: readonly number[], oldTopicId: TopicId | null, newTopicId: TopicId | null): Record<string, unknown> {
-  return { event: 'topic_remade', groupId, topic, partitions, oldTopicId, newTopicId };
 }
 
 /** A new admin each time: one that is kept knows added partitions, and new leaders, only minutes later. */

@@ -1,14 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ConsumerCrashEvent, EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs';
+import type { ConsumerCrashEvent, EachBatchPayload } from 'kafkajs';
 import { MillraceError, asError } from '../errors.ts';
 import type { RecordHeader } from '../event/dead-letter.ts';
 import type { Log } from '../telemetry.ts';
-import { sealMetadata } from './committed-metadata.ts';
-import { createKafka, fatalKafkaFault } from './connection.ts';
+import { createBatchWork } from './batch-work.ts';
+import type { BatchHandler } from './batch-work.ts';
+import { createKafka } from './connection.ts';
 import type { KafkaConnection } from './connection.ts';
-import type { Committed, Gap } from './positions.ts';
-import { createSession, endSession, lostSession } from './session.ts';
-import type { LiveSession, Session } from './session.ts';
+import type { Gap } from './positions.ts';
+import { Rejoin, fatalKafkaFault, rejoinError } from './kafkajs-faults.ts';
+import { createSession, endSession } from './session.ts';
+import type { LiveSession } from './session.ts';
 import { createTopicWatch } from './topic-state.ts';
 import { startWatchdog } from './watchdog.ts';
 
@@ -37,35 +39,10 @@ import { startWatchdog } from './watchdog.ts';
  */
 
 export type { Committed, Gap } from './positions.ts';
+export { headerText } from './record.ts';
+export type { SubscribedRecord } from './record.ts';
 export type { Session } from './session.ts';
-
-export interface SubscribedRecord {
-  offset: bigint;
-  key: Buffer | null;
-  value: Buffer | null;
-  /** Milliseconds since the epoch. */
-  timestampMs: number;
-  headers: IHeaders;
-}
-
-export interface RecordBatch {
-  topic: string;
-  partition: number;
-  /** At least one, by offset. */
-  records: SubscribedRecord[];
-  /** The offset after the batch, past any control records at its end. */
-  endOffset: bigint;
-  /** The offset after the partition's last record. */
-  highWatermark: bigint;
-  session: Session;
-  /** What the group had committed for the partition when the session began. Throws `ownership_lost` or `kafka_unavailable`. */
-  committed(): Promise<Committed>;
-  /** Commits for this partition. Throws `ownership_lost` once the session is over. */
-  commit(offset: bigint, metadata: string): Promise<void>;
-}
-
-/** Returns the offset up to which it is done (exclusive); what is left comes again in a later batch. */
-export type BatchHandler = (batch: RecordBatch) => Promise<bigint>;
+export type { BatchHandler, RecordBatch } from './batch-work.ts';
 
 export interface SubscribeOptions {
   connection: KafkaConnection;
@@ -104,22 +81,15 @@ export interface Subscription {
   close(): Promise<void>;
 }
 
-/** Thrown into kafkajs to make it rejoin: it knows a rebalance by the `type`. */
-class Rejoin extends Error {
-  readonly type = 'REBALANCE_IN_PROGRESS';
-}
-
 const rejoinDelayMs = 500;
-const commitAttempts = 5;
 const restartDelaysMs = [500, 1_000, 2_000, 5_000, 10_000];
-const ownershipErrors = new Set(['ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID', 'REBALANCE_IN_PROGRESS', 'FENCED_INSTANCE_ID']);
 
 /**
  * Joins a consumer group and hands over batches, one at a time for each partition.
  * Resolves when Kafka answers; it joins in the background. Throws `kafka_unavailable`, or `kafka_refused` where Kafka will not have us.
  */
 export async function subscribe(options: SubscribeOptions): Promise<Subscription> {
-  const { connection, groupId, topic, handler, sessionTimeoutMs, rebalanceTimeoutMs = 60_000, log } = options;
+  const { connection, groupId, topic, sessionTimeoutMs, rebalanceTimeoutMs = 60_000, log } = options;
   const kafka = createKafka(connection, log);
   const consumer = kafka.consumer({
     groupId,
@@ -145,6 +115,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   let starting: Promise<void> = Promise.resolve();
   let restartTimer: NodeJS.Timeout | null = null;
   let crashes = 0;
+  let announced = '';
 
   const end = (ended: LiveSession, cause: Error): void => {
     if (endSession(ended, cause) && !closing) log.info({ groupId, topic, cause: cause.message }, 'session of the consumer group ended');
@@ -153,63 +124,14 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
     if (!closing) options.onFatal(new MillraceError(fatalKafkaFault(error) ? 'kafka_refused' : 'kafka_unavailable', `the consumer of ${topic} ${what}: ${error.message}`, { cause: error }));
   };
 
-  const commit = async (current: LiveSession, payload: EachBatchPayload, offset: bigint, metadata: string): Promise<void> => {
-    const { partition } = payload.batch;
-    // kafkajs' types leave the metadata out; its protocol sends it.
-    const offsets = { topics: [{ topic, partitions: [{ partition, offset: String(offset), metadata: sealMetadata(current.topicId(), metadata) }] }] };
-    for (let attempt = 1; ; attempt++) {
-      // The question and the call must stay in one tick: nothing may rejoin in between.
-      if (current.cause !== null) throw lostSession(topic, current);
-      try {
-        await payload.commitOffsetsIfNecessary(offsets);
-        return;
-      } catch (thrown) {
-        const error = asError(thrown);
-        const type = 'type' in error ? String(error.type) : '';
-        if (ownershipErrors.has(type) || attempt === commitAttempts) {
-          end(current, error);
-          throw lostSession(topic, current);
-        }
-        log.info({ topic, partition, attempt, error: error.message }, 'commit failed, trying again');
-        await sleep(100 * attempt);
-      }
-    }
+  /** Once: the session that ends and the one that begins both notice. */
+  const onRemade = (partitions: readonly number[], oldTopicId: string, newTopicId: string): void => {
+    if (announced === newTopicId) return;
+    announced = newTopicId;
+    log.error({ event: 'topic_remade', groupId, topic, partitions, oldTopicId, newTopicId }, 'the topic was deleted and made again: it is read from its earliest offset');
   };
 
-  const handle = async (current: LiveSession, payload: EachBatchPayload): Promise<void> => {
-    const { batch } = payload;
-    const { partition } = batch;
-    const heartbeats = setInterval(() => {
-      payload.heartbeat().catch((error: unknown) => end(current, asError(error)));
-    }, Math.floor(sessionTimeoutMs / 5));
-    try {
-      const committed = (await current.begun).get(partition) ?? { offset: null, metadata: '' };
-      // Not in kafkajs' types: the offset that was asked for.
-      const fetched = BigInt((batch as unknown as { fetchedOffset: string }).fetchedOffset);
-      if (!(await current.positions.judge(partition, fetched))) return;
-      if (current.cause !== null) throw lostSession(topic, current);
-      const endOffset = BigInt(batch.lastOffset()) + 1n;
-      const done = await handler({
-        topic,
-        partition,
-        records: batch.messages.map(readRecord),
-        endOffset,
-        highWatermark: BigInt(batch.highWatermark),
-        session: current,
-        async committed() {
-          if (current.cause !== null) throw lostSession(topic, current);
-          return committed;
-        },
-        commit: (offset, metadata) => commit(current, payload, offset, metadata),
-      });
-      if (done <= BigInt(batch.firstOffset() ?? 0)) return;
-      payload.resolveOffset(String(done - 1n));
-      // kafkajs takes the last record's offset for the batch's end.
-      current.positions.advance(partition, String(done - 1n) === batch.messages.at(-1)?.offset ? endOffset : done);
-    } finally {
-      clearInterval(heartbeats);
-    }
-  };
+  const handle = createBatchWork({ topic, handler: options.handler, sessionTimeoutMs, end, log });
 
   const eachBatch = async (payload: EachBatchPayload): Promise<void> => {
     const current = session;
@@ -276,6 +198,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
     restart: (current, cause) => {
       restart(current, cause).catch((thrown: unknown) => fatal('could not be stopped', asError(thrown)));
     },
+    onRemade,
     onStuck: why => fatal('is stuck', why),
   });
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
@@ -283,10 +206,12 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
     if (before !== null) end(before, new Rejoin('the group was joined anew'));
     watchdog.sign();
     const partitions = payload.memberAssignment[topic] ?? [];
+    consumer.pause([{ topic }]);
     session = createSession({
-      kafka, watch, groupId, topic, partitions, log,
-      after: Promise.allSettled(before?.running ?? []),
+      kafka, watch, groupId, topic, partitions, onRemade, log,
+      after: Promise.allSettled([...(before?.running ?? [])]),
       seek: (partition, offset) => consumer.seek({ topic, partition, offset: String(offset) }),
+      resume: () => consumer.resume([{ topic }]),
       onGap: options.onGap ?? (() => undefined),
     });
     log.info({ groupId, topic, partitions }, 'consumer group joined');
@@ -336,35 +261,4 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
       }
     },
   };
-}
-
-/** kafkajs forgets its memberId on UNKNOWN_MEMBER_ID by itself; anything else is made a plain rejoin. */
-function rejoinError(cause: Error | null): Error {
-  if (cause !== null && 'type' in cause && cause.type === 'UNKNOWN_MEMBER_ID') return cause;
-  return new Rejoin(cause?.message ?? 'no session');
-}
-
-function readRecord(message: KafkaMessage): SubscribedRecord {
-  return {
-    offset: BigInt(message.offset),
-    key: message.key,
-    value: message.value,
-    timestampMs: Number(message.timestamp),
-    headers: message.headers ?? {},
-  };
-}
-
-/** A header's last value as text, or null. */
-export function headerText(headers: IHeaders, name: string): string | null {
-  const value = headers[name];
-  // Kafka allows a header without a value; kafkajs' types don't say so.
-  const last = (Array.isArray(value) ? value[value.length - 1] : value) as Buffer | string | null | undefined;
-  return last?.toString() ?? null;
-}
-
-/** All headers with their bytes; one that repeats is there as often. */
-export function headerList(headers: IHeaders): RecordHeader[] {
-  return Object.entries(headers).flatMap(([name, values]) =>
-    (Array.isArray(values) ? values : [values]).map((value): RecordHeader => [name, value === undefined || value === null ? null : Buffer.from(value)]),
-  );
 }

@@ -1,6 +1,6 @@
 import { asError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
-import { remadeFields, remadeMessage } from './session.ts';
+import type { TopicId } from './committed-metadata.ts';
 import type { LiveSession } from './session.ts';
 import type { TopicState, TopicWatch } from './topic-state.ts';
 
@@ -30,6 +30,7 @@ export interface WatchdogOptions {
   session: () => LiveSession | null;
   restart: (session: LiveSession, cause: Error) => void;
   onStuck: (why: Error) => void;
+  onRemade: (partitions: readonly number[], oldTopicId: TopicId, newTopicId: TopicId) => void;
   log: Log;
 }
 
@@ -66,7 +67,7 @@ export function startWatchdog(options: WatchdogOptions): Watchdog {
     }
     const id = session.topicId();
     if (id !== null && state.id !== null && state.id !== id) {
-      log.error(remadeFields(groupId, topic, [...state.earliest.keys()].sort((a, b) => a - b), id, state.id), remadeMessage);
+      options.onRemade([...state.earliest.keys()].sort((a, b) => a - b), id, state.id);
       options.restart(session, new Error('the topic was made again'));
     } else if (quietMs > stuckAfterMs) {
       log.error({ event: 'consumer_stuck', groupId, topic, quietMs }, 'brokers answer, but kafkajs shows no sign of life: it is started again');

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Kafka, logLevel } from 'kafkajs';
+import { sealMetadata } from '../../src/topic/committed-metadata.ts';
 import type { BatchHandler } from '../../src/topic/subscribe.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { sharedStack } from '../helpers/shared-stack.ts';
 import { keepingLog, valuesOf, withTopic } from '../helpers/topic-scene.ts';
+import type { TopicScene } from '../helpers/topic-scene.ts';
 
 /* A topic that is deleted and made again under the same name: an offset of the old one says nothing about the new one. */
 
@@ -43,25 +47,68 @@ for (const [count, how] of [[3, 'fewer'], [40, 'more']] as const) {
   });
 }
 
-test('commits of the old topic that are still there do not move the new one', async () => {
-  await withTopic(1, async ({ topic, groupId, admin, send, join, remake, committed }) => {
+/** Commits as a member would whose commit was under way while the topic was made again. */
+async function commitLate({ topic, groupId }: TopicScene, offset: number, metadata: string): Promise<void> {
+  const consumer = new Kafka({ brokers: [sharedStack().kafkaBrokers], logLevel: logLevel.NOTHING }).consumer({ groupId, maxWaitTimeInMs: 100 });
+  await consumer.connect();
+  await consumer.subscribe({ topics: [topic] });
+  const joined = new Promise(resolve => consumer.on(consumer.events.GROUP_JOIN, event => {
+    // Else it would itself find the offset out of range, and commit another.
+    consumer.pause([{ topic }]);
+    resolve(event);
+  }));
+  await consumer.run({ autoCommit: false, eachMessage: () => Promise.resolve() });
+  await joined;
+  await consumer.commitOffsets([{ topic, partition: 0, offset: String(offset), metadata }]);
+  await consumer.disconnect();
+}
+
+for (const [count, how] of [[5, 'fewer'], [30, 'more']] as const) {
+  test(`made again while nobody ran, with ${how} records than before, and an old commit that came after: read from the beginning`, async () => {
+    await withTopic(1, async scene => {
+      const { topic, send, join, remake, committed } = scene;
+      const seen: string[] = [];
+      await send(named('old', 20));
+      const first = await join(reading(seen));
+      await eventually(() => seen, all => all.length === 20);
+      await first.close();
+      const [before] = await committed();
+      assert.equal(before?.offset, '20');
+      await remake();
+      await send(named('new', count));
+      await commitLate(scene, 20, sealMetadata(before.topicId, '{"settled":1}'));
+      const { log, events } = keepingLog();
+      const shown: unknown[] = [];
+      await join(async batch => {
+        shown.push(await batch.committed());
+        return reading(seen)(batch);
+      }, { log });
+      await eventually(() => seen, all => all.includes(`new${count - 1}`));
+      assert.deepEqual(seen.slice(20), named('new', count));
+      assert.deepEqual(shown[0], { offset: null, metadata: '' });
+      const [after] = await committed();
+      assert.equal(after?.offset, String(count));
+      assert.notEqual(after.topicId, before.topicId);
+      const [alarm, ...others] = events('topic_remade');
+      assert.deepEqual(others, []);
+      assert.deepEqual([alarm?.['topic'], alarm?.['partitions'], alarm?.['oldTopicId'], alarm?.['newTopicId']], [topic, [0], before.topicId, after.topicId]);
+      assert.equal(alarm?.['level'], 50);
+    });
+  });
+}
+
+test('a commit without a topic id, as older versions made them, is believed', async () => {
+  await withTopic(1, async scene => {
     const seen: string[] = [];
-    await send(named('old', 20));
-    const first = await join(reading(seen));
-    await eventually(() => seen, all => all.length === 20);
-    await first.close();
-    const [before] = await committed();
-    assert.equal(before?.offset, '20');
-    await remake();
-    await send(named('new', 30));
-    // Kafka drops a topic's commits with it; a commit that was under way comes after that.
-    await admin.setOffsets({ groupId, topic, partitions: [{ partition: 0, offset: '20' }] });
-    const { log, events } = keepingLog();
-    const member = await join(reading(seen), { log });
-    await eventually(() => seen, all => all.includes('new29'));
-    assert.ok(member.joined());
-    // Without an id in its metadata a commit is believed, as an older version's must be.
-    assert.deepEqual(seen.slice(20), named('new', 30).slice(20));
-    assert.deepEqual(events('topic_remade'), []);
+    await scene.send(named('a', 10));
+    await commitLate(scene, 4, '{"settled":1}');
+    const shown: unknown[] = [];
+    await scene.join(async batch => {
+      shown.push(await batch.committed());
+      return reading(seen)(batch);
+    });
+    await eventually(() => seen, all => all.includes('a9'));
+    assert.deepEqual(seen, named('a', 10).slice(4));
+    assert.deepEqual(shown[0], { offset: 4n, metadata: '{"settled":1}' });
   });
 });
