@@ -41,6 +41,8 @@ export interface SessionOptions {
   onGap: (gap: Gap) => void;
   /** Commits of an older topic of this name were found. */
   onRemade: (partitions: readonly number[], oldTopicId: TopicId, newTopicId: TopicId) => void;
+  /** The id that was announced last by onRemade. */
+  remadeAs: () => TopicId | null;
   log: Log;
 }
 
@@ -107,7 +109,8 @@ export function createSession(options: SessionOptions): LiveSession {
     const remade = [...starts].flatMap(([partition, { finding }]) => (finding?.kind === 'remade' ? [{ partition, oldTopicId: finding.oldTopicId }] : []));
     if (remade[0] !== undefined && id !== null) options.onRemade(remade.map(({ partition }) => partition), remade[0].oldTopicId, id);
     for (const [partition, { finding, position }] of starts) {
-      if (finding?.kind !== 'gap') continue;
+      // kafkajs' mark of a reset is explained where it had gone on, for a moment, at an offset of the topic before.
+      if (finding?.kind !== 'gap' || (finding.reason === 'reset' && id !== null && options.remadeAs() === id)) continue;
       onGap({ topic, partition, reason: finding.reason, from: finding.from, to: position, count: finding.from === null ? null : position - finding.from });
     }
     const begun = [...starts].flatMap(([partition, { committed, finding, position }]) => (finding === null && committed.offset === null && position > 0n ? [{ partition, from: '0', to: String(position) }] : []));

@@ -115,7 +115,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   let starting: Promise<void> = Promise.resolve();
   let restartTimer: NodeJS.Timeout | null = null;
   let crashes = 0;
-  let announced = '';
+  let announced: string | null = null;
 
   const end = (ended: LiveSession, cause: Error): void => {
     if (endSession(ended, cause) && !closing) log.info({ groupId, topic, cause: cause.message }, 'session of the consumer group ended');
@@ -211,6 +211,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
       kafka, watch, groupId, topic, partitions, onRemade, log,
       after: Promise.allSettled([...(before?.running ?? [])]),
       seek: (partition, offset) => consumer.seek({ topic, partition, offset: String(offset) }),
+      remadeAs: () => announced,
       resume: () => consumer.resume([{ topic }]),
       onGap: options.onGap ?? (() => undefined),
     });

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, Kafka, ResourcePatternTypes, logLevel } from 'kafkajs';
+import kafkajs from 'kafkajs';
 import { endpointsOf } from '../../src/compose.ts';
 import { readConfig } from '../../src/config.ts';
 import { MillraceError } from '../../src/errors.ts';
@@ -19,6 +19,8 @@ import type { SecureKafka } from '../helpers/secure-kafka.ts';
 import { sharedStack, testLog } from '../helpers/shared-stack.ts';
 
 /* A Kafka as operators have it: TLS with client certificates, SASL, permissions. And faults.md 11: what is refused for good ends the process. */
+
+const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, Kafka, ResourcePatternTypes, logLevel } = kafkajs;
 
 let kafka: SecureKafka;
 before(async () => {
