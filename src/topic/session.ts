@@ -17,6 +17,7 @@ export interface Session {
 export interface LiveSession extends Session {
   /** Null while it is alive. */
   cause: Error | null;
+  partitions: readonly number[];
   running: Set<Promise<unknown>>;
   /** By partition what was committed, once every position is known. Rejects with `ownership_lost`. */
   begun: Promise<ReadonlyMap<number, Committed>>;
@@ -120,6 +121,7 @@ export function createSession(options: SessionOptions): LiveSession {
   const session: LiveSession = {
     signal: controller.signal,
     cause: null,
+    partitions,
     running: new Set(),
     begun: Promise.resolve(new Map()),
     positions,

@@ -16,7 +16,7 @@ function scene(): { session: LiveSession; state: { now: TopicState | null | Erro
   const look = (): Promise<TopicState | null> => (state.now instanceof Error ? Promise.reject(state.now) : Promise.resolve(state.now));
   const positions = createPositions({ topic: 't', seek: () => undefined, look: () => look() as Promise<TopicState>, onGap: () => undefined });
   positions.begin(0, startOf({ offset: 5n, topicId: 'a', metadata: '' }, 'a', 0n));
-  const session: LiveSession = { signal: new AbortController().signal, cause: null, running: new Set(), begun: Promise.resolve(new Map()), positions, topicId: () => 'a', abort: () => undefined };
+  const session: LiveSession = { signal: new AbortController().signal, cause: null, partitions: [0], running: new Set(), begun: Promise.resolve(new Map()), positions, topicId: () => 'a', abort: () => undefined };
   let current: LiveSession | null = session;
   const watchdog = startWatchdog({
     watch: { look, close: () => undefined },
