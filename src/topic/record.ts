@@ -1,4 +1,5 @@
 import type { IHeaders, KafkaMessage } from 'kafkajs';
+import type { RecordHeader } from '../event/dead-letter.ts';
 
 export interface SubscribedRecord {
   offset: bigint;
@@ -25,4 +26,11 @@ export function headerText(headers: IHeaders, name: string): string | null {
   // Kafka allows a header without a value; kafkajs' types don't say so.
   const last = (Array.isArray(value) ? value[value.length - 1] : value) as Buffer | string | null | undefined;
   return last?.toString() ?? null;
+}
+
+/** All headers with their bytes; one that repeats is there as often. */
+export function headerList(headers: IHeaders): RecordHeader[] {
+  return Object.entries(headers).flatMap(([name, values]) =>
+    (Array.isArray(values) ? values : [values]).map((value): RecordHeader => [name, value === undefined || value === null ? null : Buffer.from(value)]),
+  );
 }

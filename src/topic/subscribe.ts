@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConsumerCrashEvent, EachBatchPayload } from 'kafkajs';
 import { MillraceError, asError } from '../errors.ts';
-import type { RecordHeader } from '../event/dead-letter.ts';
 import type { Log } from '../telemetry.ts';
 import { createBatchWork } from './batch-work.ts';
 import type { BatchHandler } from './batch-work.ts';
@@ -39,7 +38,7 @@ import { startWatchdog } from './watchdog.ts';
  */
 
 export type { Committed, Gap } from './positions.ts';
-export { headerText } from './record.ts';
+export { headerList, headerText } from './record.ts';
 export type { SubscribedRecord } from './record.ts';
 export type { Session } from './session.ts';
 export type { BatchHandler, RecordBatch } from './batch-work.ts';
