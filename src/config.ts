@@ -143,7 +143,13 @@ export function readConfig(environment: Environment, packageRoot: string, workin
   const ssl = oneOf('KAFKA_SSL', ['true', 'false'] as const) === 'true' && { ...(ca !== undefined && { ca }), ...(cert !== undefined && { cert }), ...(key !== undefined && { key }) };
   if (ssl === false && sslNames.length > 0) faults.push(`${sslNames.join(', ')} ${sslNames.length > 1 ? 'are' : 'is'} set, but KAFKA_SSL is not true`);
   if ((text('KAFKA_SSL_CERT') === null) !== (text('KAFKA_SSL_KEY') === null)) faults.push('of KAFKA_SSL_CERT and KAFKA_SSL_KEY only one is set');
-  const logLevel = oneOf('MILLRACE_LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const) ?? (role === 'up' ? 'warn' : 'info');
+  const logLevel = oneOf('MILLRACE_LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const) ?? (role === 'up' || beside ? 'warn' : 'info');
+
+  const embedded = {
+    kafka: integer('MILLRACE_KAFKA_PORT', 9092, 1, 65_535),
+    registry: integer('MILLRACE_REGISTRY_PORT', 8081, 1, 65_535),
+    clickhouse: integer('MILLRACE_CLICKHOUSE_PORT', 8123, 1, 65_535),
+  };
 
   const config: Config = {
     host: text('HOST') ?? '127.0.0.1',
