@@ -72,7 +72,10 @@ allow.everyone.if.no.acl.found=true
   try {
     await eventually(() => child.exitCode !== null || kafkaAnswers('127.0.0.1', port), yes => yes, 60_000, 200);
     if (child.exitCode !== null) throw new Error((await readFile(file('kafka.log'), 'utf8')).slice(-3_000));
-    await run(java.command, ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-cp', jars.kafkaClasspath, 'kafka.admin.ConfigCommand', '--bootstrap-server', `127.0.0.1:${port}`, '--alter', '--entity-type', 'users', '--entity-name', 'ada', '--add-config', 'SCRAM-SHA-256=[password=secret],SCRAM-SHA-512=[password=secret]'], { timeout: 60_000 });
+    // Kafka takes one credential of a user at a time.
+    for (const mechanism of ['SCRAM-SHA-256', 'SCRAM-SHA-512']) {
+      await run(java.command, ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-cp', jars.kafkaClasspath, 'kafka.admin.ConfigCommand', '--bootstrap-server', `127.0.0.1:${port}`, '--alter', '--entity-type', 'users', '--entity-name', 'ada', '--add-config', `${mechanism}=[password=secret]`], { timeout: 60_000 });
+    }
   } catch (error) {
     await close();
     throw error;
