@@ -12,6 +12,7 @@ import type { Accepted } from './door/accept.ts';
 import { createKeyRing, sha256 } from './door/keys.ts';
 import { createDoor, createHealthServer } from './door/server.ts';
 import type { Readiness } from './door/server.ts';
+import { endpointsOf } from './endpoints.ts';
 import type { Endpoints } from './endpoints.ts';
 import { MillraceError, asError } from './errors.ts';
 import type { CanonicalEvent } from './event/canonical.ts';
@@ -42,7 +43,7 @@ import type { OutgoingRecord, Publisher } from './topic/publish.ts';
 import { headerList, headerText, subscribe } from './topic/subscribe.ts';
 import type { BatchHandler, RecordBatch, SubscribedRecord, Subscription } from './topic/subscribe.ts';
 
-export { endpointsOf } from './endpoints.ts';
+export { endpointsOf };
 export type { Endpoints };
 
 export interface Deps {

@@ -1,7 +1,8 @@
+import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { readConfigFile } from './config-file.ts';
 import type { TopicMapping } from './contract/mapping.ts';
-import { MillraceError } from './errors.ts';
+import { MillraceError, asError } from './errors.ts';
 
 export interface Config {
   host: string;
@@ -11,7 +12,8 @@ export interface Config {
     /** Null: the embedded one. */
     brokers: string[] | null;
     embeddedPort: number;
-    ssl: boolean;
+    /** PEM texts; a part left out is Node's default (its list of authorities, no certificate of our own). */
+    ssl: false | { ca?: string; cert?: string; key?: string };
     sasl: { mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; username: string; password: string } | null;
   };
   registry: { url: string | null; embeddedPort: number; auth: { username: string; password: string } | null };
@@ -50,6 +52,9 @@ export const variables = {
   PORT: 'port of the door (8080)',
   KAFKA_BROKERS: 'host:port of brokers, joined by commas; unset: the embedded Kafka',
   KAFKA_SSL: 'true to speak TLS with Kafka (false)',
+  KAFKA_SSL_CA: "PEM file of the authorities that signed the brokers' certificates; unset: Node's own list",
+  KAFKA_SSL_CERT: 'PEM file of the client certificate (and its chain), where brokers ask for one',
+  KAFKA_SSL_KEY: 'PEM file of its private key, not encrypted',
   KAFKA_SASL_MECHANISM: 'plain, scram-sha-256 or scram-sha-512; unset: no SASL',
   KAFKA_SASL_USERNAME: 'SASL user name',
   KAFKA_SASL_PASSWORD: 'SASL password',
@@ -121,14 +126,32 @@ export function readConfig(environment: Environment, packageRoot: string, workin
   }
   const mechanism = oneOf('KAFKA_SASL_MECHANISM', ['plain', 'scram-sha-256', 'scram-sha-512'] as const);
   const saslUser = credentials('KAFKA_SASL_USERNAME', 'KAFKA_SASL_PASSWORD');
+  if (mechanism === null && saslUser !== null && text('KAFKA_SASL_MECHANISM') === null) faults.push('KAFKA_SASL_USERNAME is set, KAFKA_SASL_MECHANISM is not');
   if (mechanism !== null && saslUser === null) faults.push('KAFKA_SASL_MECHANISM is set, KAFKA_SASL_USERNAME is not');
+  if (brokers === null && (mechanism !== null || text('KAFKA_SSL') === 'true')) faults.push('KAFKA_SSL or KAFKA_SASL_MECHANISM is set, KAFKA_BROKERS is not: the embedded Kafka has neither');
   const database = text('CLICKHOUSE_DATABASE') ?? 'millrace';
   if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(database)) faults.push(`CLICKHOUSE_DATABASE="${database}" is not a plain identifier`);
   const production = text('NODE_ENV') === 'production';
   if (production && (role === 'up' || role === 'door')) {
     faults.push('NODE_ENV=production, and the only write key is the development one ("dev"), which everybody knows: unset NODE_ENV until keys can be configured');
   }
-  const ssl = oneOf('KAFKA_SSL', ['true', 'false'] as const) === 'true';
+  const pem = (name: keyof typeof variables, kind: RegExp): string | undefined => {
+    const path = text(name);
+    if (path === null) return undefined;
+    try {
+      const content = readFileSync(resolve(workingFolder, path), 'utf8');
+      if (kind.test(content)) return content;
+      faults.push(`${name}="${path}" is not the PEM file that is needed: it has no ${kind.source.replaceAll('.*', '… ')}`);
+    } catch (thrown) {
+      faults.push(`${name}="${path}" cannot be read: ${asError(thrown).message}`);
+    }
+    return undefined;
+  };
+  const [ca, cert, key] = [pem('KAFKA_SSL_CA', /BEGIN .*CERTIFICATE/), pem('KAFKA_SSL_CERT', /BEGIN .*CERTIFICATE/), pem('KAFKA_SSL_KEY', /BEGIN .*PRIVATE KEY/)];
+  const sslNames = (['KAFKA_SSL_CA', 'KAFKA_SSL_CERT', 'KAFKA_SSL_KEY'] as const).filter(name => text(name) !== null);
+  const ssl = oneOf('KAFKA_SSL', ['true', 'false'] as const) === 'true' && { ...(ca !== undefined && { ca }), ...(cert !== undefined && { cert }), ...(key !== undefined && { key }) };
+  if (ssl === false && sslNames.length > 0) faults.push(`${sslNames.join(', ')} ${sslNames.length > 1 ? 'are' : 'is'} set, but KAFKA_SSL is not true`);
+  if ((text('KAFKA_SSL_CERT') === null) !== (text('KAFKA_SSL_KEY') === null)) faults.push('of KAFKA_SSL_CERT and KAFKA_SSL_KEY only one is set');
   const logLevel = oneOf('MILLRACE_LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const) ?? (role === 'up' || beside ? 'warn' : 'info');
 
   const embedded = {
@@ -183,6 +206,9 @@ export function readConfig(environment: Environment, packageRoot: string, workin
   if (read === null && text('MILLRACE_CONFIG') !== null) faults.push(`MILLRACE_CONFIG="${configPath}" is not there`);
   faults.push(...(read?.faults ?? []));
 
+  if (role === 'up' && brokers !== null && text('SCHEMA_REGISTRY_URL') === null && (ssl !== false || mechanism !== null)) {
+    faults.push('SCHEMA_REGISTRY_URL is not set: the embedded registry cannot keep its schemas in a Kafka with TLS or SASL');
+  }
   // In production each role runs alone, against parts that others run.
   if (role === 'door' || role === 'sink') {
     const needed = role === 'door' ? (['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL'] as const) : (['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL'] as const);

@@ -21,7 +21,7 @@ export function endpointsOf(config: Config, stack: LocalStack | null): Endpoints
     kafka: {
       brokers,
       clientId: 'millrace',
-      ...(config.kafka.ssl && { ssl: true }),
+      ...(config.kafka.ssl && { ssl: config.kafka.ssl }),
       ...(config.kafka.sasl && { sasl: config.kafka.sasl }),
     },
     registry: { url: registryUrl, auth: config.registry.auth },

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readConfig, variables } from '../src/config.ts';
@@ -32,7 +34,32 @@ test('values', () => {
   const config = read({ KAFKA_BROKERS: 'a:1, [::1]:9092', SCHEMA_REGISTRY_URL: 'http://r:1/', KAFKA_SASL_MECHANISM: 'plain', KAFKA_SASL_USERNAME: 'u', KAFKA_SSL: 'true', MILLRACE_TOPIC_RETENTION_HOURS: '2' });
   assert.deepEqual(config.kafka.brokers, ['a:1', '[::1]:9092']);
   assert.equal(config.registry.url, 'http://r:1');
-  assert.deepEqual([config.kafka.ssl, config.kafka.sasl, config.topic.retentionMs], [true, { mechanism: 'plain', username: 'u', password: '' }, 7_200_000]);
+  assert.deepEqual([config.kafka.ssl, config.kafka.sasl, config.topic.retentionMs], [{}, { mechanism: 'plain', username: 'u', password: '' }, 7_200_000]);
+});
+
+test('PEM files of Kafka: read, or named with what is wrong', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'millrace-pem-'));
+  try {
+    const file = async (name: string, content: string): Promise<string> => {
+      await writeFile(join(dir, name), content);
+      return join(dir, name);
+    };
+    const ca = await file('ca.pem', '-----BEGIN CERTIFICATE-----\nx\n');
+    const key = await file('key.pem', '-----BEGIN PRIVATE KEY-----\nx\n');
+    const none = await file('none.pem', 'hello');
+    const tls = { KAFKA_BROKERS: 'a:1', SCHEMA_REGISTRY_URL: 'http://r:1', KAFKA_SSL: 'true' };
+    assert.deepEqual(Object.keys(read({ ...tls, KAFKA_SSL_CA: ca, KAFKA_SSL_CERT: ca, KAFKA_SSL_KEY: key }).kafka.ssl), ['ca', 'cert', 'key']);
+    const [missing, noPem, ...others] = faults({ ...tls, KAFKA_SSL_CA: join(dir, 'away.pem'), KAFKA_SSL_CERT: none, KAFKA_SSL_KEY: key });
+    assert.deepEqual(others, []);
+    assert.match(missing ?? '', /KAFKA_SSL_CA=".*away\.pem" cannot be read: ENOENT/);
+    assert.match(noPem ?? '', /KAFKA_SSL_CERT=".*none\.pem" is not the PEM file that is needed/);
+    assert.match(faults({ ...tls, KAFKA_SSL_CERT: ca })[0] ?? '', /only one is set/);
+    assert.match(faults({ ...tls, KAFKA_SSL: 'false', KAFKA_SSL_CA: ca })[0] ?? '', /KAFKA_SSL is not true/);
+    assert.match(faults({ KAFKA_SSL: 'true' })[0] ?? '', /KAFKA_BROKERS is not/);
+    assert.match(faults({ KAFKA_BROKERS: 'a:1', KAFKA_SSL: 'true' })[0] ?? '', /SCHEMA_REGISTRY_URL is not set/);
+  } finally {
+    await rm(dir, { recursive: true });
+  }
 });
 
 test('all faults at once, each by name', () => {

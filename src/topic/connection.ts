@@ -3,6 +3,7 @@ import type { KafkaConfig, LogEntry, SASLOptions } from 'kafkajs';
 import type { ConnectionOptions } from 'node:tls';
 import type { Log } from '../telemetry.ts';
 import { registerCodecs } from './codecs.ts';
+import { mendFetch } from './kafkajs-fetch.ts';
 
 /** Where Kafka is and how to get in. */
 export interface KafkaConnection {
@@ -13,9 +14,10 @@ export interface KafkaConnection {
   sasl?: { mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; username: string; password: string };
 }
 
-/** kafkajs for this connection, reading every compression, logging to `log`. */
+/** kafkajs for this connection, reading every compression and with its fetch mended, logging to `log`. */
 export function createKafka(connection: KafkaConnection, log: Log): Kafka {
   registerCodecs();
+  mendFetch();
   const config: KafkaConfig = {
     brokers: connection.brokers,
     clientId: connection.clientId,

@@ -23,7 +23,7 @@ export interface Peer {
   /** Starts a connection unless there is one. False when the last failure is too recent; else onUp or onDown follows, or it is up. */
   connect(): boolean;
   /** Exactly one answer for every request: a value, or an error that says nothing about what the broker did. */
-  request<T>(api: { key: number; version: number }, body: Buffer, parse: Parse<T>, answer: (error: Error | null, value: T | null) => void): void;
+  request<T>(api: { key: number; version: number; flexible?: boolean }, body: Buffer, parse: Parse<T>, answer: (error: Error | null, value: T | null) => void): void;
   /** Breaks the connection off; every open request fails. */
   drop(): void;
   close(): void;
@@ -70,7 +70,7 @@ export function createPeer(host: string, port: number, options: PeerOptions): Pe
       if (connection === null || !isUp) return answer(new Error(`no connection to ${address}`), null);
       const used = connection;
       let answered = false;
-      used.send(api.key, api.version, () => Writer.create().append(body), parse, false, false, (error, value) => {
+      used.send(api.key, api.version, () => Writer.create().append(body), parse, api.flexible ?? false, api.flexible ?? false, (error, value) => {
         if (answered) return;
         answered = true;
         if (error !== null && error !== undefined) {

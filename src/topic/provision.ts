@@ -3,6 +3,7 @@ import { MillraceError, asError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
 import { createKafka } from './connection.ts';
 import type { KafkaConnection } from './connection.ts';
+import { fatalKafkaFault } from './kafkajs-faults.ts';
 
 export interface TopicPlan {
   topic: string;
@@ -52,8 +53,7 @@ async function withAdmin<T>(connection: KafkaConnection, log: Log, work: (admin:
     return await work(admin);
   } catch (thrown) {
     const error = asError(thrown);
-    const refused = 'type' in error && typeof error.type === 'string' && /AUTHORIZATION|POLICY|INVALID/.test(error.type);
-    throw new MillraceError(refused ? 'kafka_refused' : 'kafka_unavailable', `Kafka at ${connection.brokers.join(', ')}: ${error.message}`, { cause: error });
+    throw new MillraceError(fatalKafkaFault(error) ? 'kafka_refused' : 'kafka_unavailable', `Kafka at ${connection.brokers.join(', ')}: ${error.message}`, { cause: error });
   } finally {
     await admin.disconnect();
   }
