@@ -1,5 +1,6 @@
 import type { CanonicalEvent } from './canonical.ts';
 import { userKey } from './canonical.ts';
+import { memberSpans } from './json-text.ts';
 import { makeQueryable } from './queryable.ts';
 import { clickHouseTime, storedTimeMs } from './time.ts';
 
@@ -15,7 +16,7 @@ export const eventColumns = [
   'tenant', 'event_id', 'message_id', 'dialect', 'source', 'write_key_id', 'type', 'event', 'user_key', 'user_id',
   'anonymous_id', 'previous_id', 'email', 'group_id', 'name', 'category', 'timestamp', 'sent_at', 'received_at',
   'properties', 'traits', 'context', 'integrations', 'violations', 'topic', 'partition', 'offset', 'raw',
-  'content_hash',
+  'content_hash', 'trait_values',
 ] as const;
 
 export interface RowSource extends Place {
@@ -62,7 +63,24 @@ export function eventRow(event: CanonicalEvent, from: RowSource, bare = false): 
     event.groupId ?? '', event.name ?? '', event.category ?? '',
   ]);
   const tail = JSON.stringify([violations, from.topic, from.partition]);
-  return `${head.slice(0, -1)},${times},${oneLine(jsonColumns)},${tail.slice(1, -1)},${from.offset},${JSON.stringify(rawText(event))},${from.contentHash}]`;
+  return `${head.slice(0, -1)},${times},${oneLine(jsonColumns)},${tail.slice(1, -1)},${from.offset},${JSON.stringify(rawText(event))},${from.contentHash},${traitValues(event)}]`;
+}
+
+/**
+ * Each trait of an identify or group event with its JSON text, for the merge of profiles: a JSON column loses nulls, and nulls remove.
+ * What no JSON column can hold is left out of a trait's text; a trait of which nothing is left is null, as the newest value is not the one before.
+ */
+function traitValues(event: CanonicalEvent): string {
+  if (event.traits === null || (event.type !== 'identify' && event.type !== 'group')) return '{}';
+  const { text } = makeQueryable(event.traits);
+  const fitting = text === event.traits ? null : memberSpans(text, 0);
+  const values: [string, string][] = [];
+  for (const [name, span] of memberSpans(event.traits, 0)) {
+    if (!name.isWellFormed()) continue;
+    const kept = fitting === null ? span : fitting.get(name);
+    values.push([name, kept === undefined ? 'null' : text.slice(kept[0], kept[1])]);
+  }
+  return `{${values.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(',')}}`;
 }
 
 /** JSON allows line breaks between tokens; a row is a line. */

@@ -5,6 +5,7 @@ import type { DeadLetter, RecordHeader } from '../event/dead-letter.ts';
 import { deadLetterId, redrivenFromHeader, uuidOrNull } from '../event/dead-letter.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
 import type { Place } from '../event/row.ts';
+import { storedTimeMs } from '../event/time.ts';
 import type { Log } from '../telemetry.ts';
 import { createClaims } from './claims.ts';
 import type { Claims } from './claims.ts';
@@ -12,6 +13,8 @@ import { placedId } from './event-tables.ts';
 import type { Conflict, EventTables, Outcome, StorableEvent, StoredPlace } from './event-tables.ts';
 import type { Store, StoreRequest } from './partitions.ts';
 import { remainderToken } from './plan.ts';
+import { linksOf } from './profile-links.ts';
+import type { Profiles } from './rebuild-profiles.ts';
 
 /** A record of a topic of events; its place is the batch's topic and partition, and its offset. */
 export type EventRecord = Omit<TopicRecord, 'topic' | 'partition'> & { headers: () => RecordHeader[] };
@@ -64,6 +67,8 @@ export interface StoreEventsOptions {
   onStored: (result: StoreResult) => void;
   /** Milliseconds of a clock that only runs forward. */
   now?: () => number;
+  /** Kept up with every batch. */
+  profiles: Profiles;
   log: Log;
 }
 
@@ -92,7 +97,7 @@ interface Settled {
  * A find in `event_ids` is proof that an event is stored; a miss is not, since `events` is written first. So a replay also
  * gives `event_ids` what it lacks. What is stored or has an outcome is not judged again.
  */
-export function createStoreEvents({ tables, read, bury, suppressions, onStored, log, ...options }: StoreEventsOptions): Store<EventRecord> {
+export function createStoreEvents({ tables, read, bury, suppressions, profiles, onStored, log, ...options }: StoreEventsOptions): Store<EventRecord> {
   const claims = options.claims ?? createClaims();
   const trustIds = options.trustIds ?? true;
   const now = options.now ?? (() => performance.now());
@@ -151,6 +156,12 @@ export function createStoreEvents({ tables, read, bury, suppressions, onStored, 
       }
       settled.insertMs = now() - insertBegan;
     }
+    if (settled.present > 0) {
+      const times = events.map(({ event }) => storedTimeMs(event.timestampMs));
+      const last = events.at(-1)?.offset ?? 0n;
+      await profiles.feed({ topic, partition, first: events[0]?.offset ?? 0n, last, fromMs: times.reduce((a, b) => Math.min(a, b)), toMs: times.reduce((a, b) => Math.max(a, b)) }, signal);
+    }
+    await profiles.settle(events.flatMap(({ event }) => linksOf(event)), replay, signal);
     if (settled.refused.size === 0) return settled;
     // A duplicate of an event that was refused may be storable itself: judge the rest once more, as a replay.
     const rest = await settleEvents({ ...request, replay: true }, events.filter(event => !settled.refused.has(event)));

@@ -43,3 +43,11 @@ test('a header without a value is none', () => {
   assert.equal(headerText({ tenant: null } as never, 'tenant'), null);
   assert.equal(headerText({ tenant: ['a', 'b'] }, 'tenant'), 'b');
 });
+
+test('an identify or group event says the text of each trait, nulls and all; what no column can hold is null', () => {
+  const values = (traits: string, type: CanonicalEvent['type'] = 'identify'): unknown => row({ type, traits })['trait_values'];
+  assert.deepEqual(values('{"a": {"b":\n1.50},"gone":null,"e":{},"n":9007199254740993}'), { a: '{"b":\n1.50}', gone: 'null', e: '{}', n: '9007199254740993' });
+  assert.deepEqual(values('{"gone":null,"e":{},"n":9007199254740993,"a\\u0062":"\\"","twice":1,"twice":2}'), { gone: 'null', e: '{}', n: '9007199254740993', ab: '"\\""', twice: '2' });
+  assert.deepEqual(values('{"huge":12345678901234567890123,"o":{"x":1e400,"y":1},"half":"\\ud800","\\ud800":1}', 'group'), { huge: 'null', o: '{"y":1}', half: 'null' });
+  assert.deepEqual([values('{"a":1}', 'track'), row({ type: 'identify' })['trait_values']], [{}, {}]);
+});
