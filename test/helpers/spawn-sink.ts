@@ -14,11 +14,27 @@ export interface SinkProcess {
   exited: Promise<number | null>;
 }
 
+export interface SpawnSinkOptions {
+  /** Where its log goes, as a file descriptor. Default: this process's standard error. */
+  logFd?: number;
+  logLevel?: string;
+  /** Told the pid as soon as there is one: a sink may be killed before it runs. */
+  onSpawn?: (pid: number) => void;
+}
+
 /** Starts a sink in a process of its own; resolves when it runs (it joins its group a moment later). */
-export async function spawnSink(config: Config): Promise<SinkProcess> {
-  const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(new URL('./sink-process.ts', import.meta.url)), JSON.stringify(config)], { stdio: ['pipe', 'pipe', 'inherit'] });
+export async function spawnSink(config: Config, options: SpawnSinkOptions = {}): Promise<SinkProcess> {
+  const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(new URL('./sink-process.ts', import.meta.url)), JSON.stringify(config)], {
+    stdio: ['pipe', 'pipe', options.logFd ?? 'inherit'],
+    ...(options.logLevel !== undefined && { env: { ...process.env, MILLRACE_TEST_LOG: options.logLevel } }),
+  });
+  // With `pipe` these two are there, which the types of this overload don't say.
+  const { stdin, stdout } = child;
+  if (stdin === null || stdout === null) throw new Error('no pipes');
+  stdin.on('error', () => undefined);
   const exited = once(child, 'exit').then(([code]) => code as number | null);
-  const started = await Promise.race([once(createInterface(child.stdout), 'line').then(() => true), exited.then(() => false)]);
+  if (child.pid !== undefined) options.onSpawn?.(child.pid);
+  const started = await Promise.race([once(createInterface(stdout), 'line').then(() => true), exited.then(() => false)]);
   if (!started || child.pid === undefined) throw new Error(`the sink did not start: exit code ${child.exitCode}`);
   return {
     pid: child.pid,
