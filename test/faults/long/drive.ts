@@ -8,6 +8,7 @@ import { createRegistry } from '../../../src/contract/registry.ts';
 import { createLog } from '../../../src/telemetry.ts';
 import { packageRoot, startTestStack } from '../../helpers/local.ts';
 import { freshConfigOn } from '../../helpers/shared-stack.ts';
+import { bundleSink } from '../../helpers/spawn-sink.ts';
 import { queryClient } from '../../helpers/system.ts';
 import { planFaults } from './faults.ts';
 import type { Fault } from './faults.ts';
@@ -18,7 +19,7 @@ import { insist, kafkaOf, lagOf } from './scene.ts';
 import type { Scene } from './scene.ts';
 import { startTraffic } from './traffic.ts';
 import type { TrafficCounts } from './traffic.ts';
-import { readTopic, verify } from './verify.ts';
+import { doubleText, readTopic, verify } from './verify.ts';
 import type { Findings } from './verify.ts';
 
 export interface DriveOptions {
@@ -75,11 +76,12 @@ export async function drive(options: DriveOptions): Promise<RunResult> {
   const stackDir = join(folder, 'stack');
   await mkdir(stackDir);
   const fatal: string[] = [];
+  const sink = await bundleSink();
   const stack = await startTestStack(['kafka', 'registry', 'clickhouse'], { dataDir: stackDir, log: createLog('silent'), onFatal: error => void fatal.push(error.message) });
   note('the stack is up');
   const base = freshConfigOn({ kafkaBrokers: stack.kafkaBrokers ?? '', registryUrl: stack.registryUrl ?? '', clickhouseUrl: stack.clickhouseUrl ?? '' }, { sessionTimeoutMs: 3_000 });
   const config = { ...base, topic: { ...base.topic, partitions: options.partitions } };
-  const ends: (() => Promise<void>)[] = [() => stack.close()];
+  const ends: (() => Promise<void>)[] = [sink.remove, () => stack.close()];
   try {
     const endpoints = endpointsOf(config, null);
     await provision(config, endpoints, createLog('silent'));
@@ -92,9 +94,9 @@ export async function drive(options: DriveOptions): Promise<RunResult> {
       finished = true;
     };
     ends.push(finishTraffic);
-    const fleet = await startFleet(config, options.sinks, folder);
+    const fleet = await startFleet(config, options.sinks, folder, sink.file);
     ends.push(() => fleet.close());
-    const scene: Scene = { stack, config, fleet, traffic, random: random.fork(), partitions: options.partitions, lateMs: options.lateMs, injected: new Map(), say: note };
+    const scene: Scene = { stack, config, fleet, traffic, random: random.fork(), partitions: options.partitions, lateMs: options.lateMs, injected: new Map(), behind: false, say: note };
     const watch = watchLag(scene);
     ends.push(watch.close);
 
@@ -121,7 +123,7 @@ export async function drive(options: DriveOptions): Promise<RunResult> {
     }
     note(`compared: ${findings.faults.length} faults, ${findings.doubles.length} doubles`);
     wrong.push(...findings.faults);
-    if (options.strict) wrong.push(...findings.doubles.map(double => `twice, from two partitions: ${double}`));
+    if (options.strict) wrong.push(...findings.doubles.map(double => `twice, from two partitions: ${doubleText(double)}`));
     await writeFile(join(folder, 'findings.json'), JSON.stringify(findings, null, 1));
     const { maxLag, longestStandstillSeconds } = watch.found();
     return {
@@ -155,7 +157,10 @@ async function inject(scene: Scene, plan: Fault[], options: DriveOptions): Promi
   };
   const one = async (fault: Fault): Promise<void> => {
     if (fault.needs === 'sink') {
-      const free = (): Slot | undefined => scene.random.shuffled(scene.fleet.slots).find(slot => !busy.has(slot) && slot.state() !== 'held');
+      const free = (): Slot | undefined => {
+        const idle = scene.random.shuffled(scene.fleet.slots).filter(slot => !busy.has(slot) && slot.state() !== 'held');
+        return idle.find(slot => slot.state() === 'up') ?? idle[0];
+      };
       let slot = free();
       for (; slot === undefined; slot = free()) await sleep(20);
       const taken = slot;
@@ -171,6 +176,7 @@ async function inject(scene: Scene, plan: Fault[], options: DriveOptions): Promi
   };
   for (const [index, fault] of plan.entries()) {
     const dueMs = beganMs + (index / plan.length) * options.faultsMs;
+    scene.behind = performance.now() > dueMs + 5_000;
     await sleep(Math.max(50, dueMs - performance.now()));
     await one(fault);
   }

@@ -34,7 +34,13 @@ const steps: { name: string; statement: RegExp; when: When; maxDelayMs: number }
   { name: 'around the insert of dead letters', statement: insertLetters, when: 'lost', maxDelayMs: 0 },
 ];
 
-const patienceMs = 6_000;
+/** How long a step is waited for, in a sink that runs. */
+const patienceMs = (scene: Scene): number => (scene.behind ? 2_500 : 8_000);
+
+async function untilRunning(slot: Slot): Promise<void> {
+  const deadline = Date.now() + 15_000;
+  while (slot.state() !== 'up' && Date.now() < deadline) await sleep(20);
+}
 
 /** Kills when the step comes; where it does not come in time, at once. */
 function killAtStep(step: (typeof steps)[number]): Fault {
@@ -42,6 +48,7 @@ function killAtStep(step: (typeof steps)[number]): Fault {
     needs: 'sink',
     async inject(scene, slot) {
       const delayMs = scene.random.int(0, step.maxDelayMs);
+      await untilRunning(slot);
       let strike = (): void => undefined;
       const struck = new Promise<true>(resolve => (strike = () => resolve(true)));
       const kill = async (): Promise<void> => {
@@ -63,7 +70,7 @@ function killAtStep(step: (typeof steps)[number]): Fault {
           return step.when === 'lost' ? done : undefined;
         },
       });
-      const came = await Promise.race([struck, sleep(patienceMs, false)]);
+      const came = await Promise.race([struck, sleep(patienceMs(scene), false)]);
       slot.ambush(null);
       if (came) count(scene, `kill -9 of a sink ${step.name}`);
       else if (await slot.kill()) count(scene, 'kill -9 of a sink at any moment');
@@ -96,6 +103,7 @@ const zombieInsert: Fault = {
     let strike = (): void => undefined;
     const struck = new Promise<true>(resolve => (strike = () => resolve(true)));
     const stillMs = scene.config.sessionTimeoutMs + scene.random.int(2_000, 4_000);
+    await untilRunning(slot);
     slot.ambush({
       statement: insertEvents,
       async judge(): Promise<Verdict> {
@@ -106,7 +114,7 @@ const zombieInsert: Fault = {
       },
       answered: () => void slot.signal('SIGCONT'),
     });
-    if (await Promise.race([struck, sleep(patienceMs, false)])) {
+    if (await Promise.race([struck, sleep(patienceMs(scene), false)])) {
       count(scene, 'a sink stopped past its session, its insert landing after that');
       await sleep(stillMs + 1_000);
     }
@@ -124,6 +132,7 @@ function network(name: string, verdict: Verdict, holdMs: (scene: Scene) => numbe
       let strike = (): void => undefined;
       const struck = new Promise<true>(resolve => (strike = () => resolve(true)));
       const ms = holdMs(scene);
+      await untilRunning(slot);
       slot.ambush({
         statement,
         async judge(): Promise<Verdict> {
@@ -132,7 +141,7 @@ function network(name: string, verdict: Verdict, holdMs: (scene: Scene) => numbe
           return verdict;
         },
       });
-      if (await Promise.race([struck, sleep(patienceMs, false)])) count(scene, name);
+      if (await Promise.race([struck, sleep(patienceMs(scene), false)])) count(scene, name);
       else slot.ambush(null);
     },
   };

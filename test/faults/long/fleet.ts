@@ -45,9 +45,9 @@ export interface Fleet {
 
 const stopPatienceMs = 12_000;
 
-export async function startFleet(config: Config, count: number, logDir: string): Promise<Fleet> {
+export async function startFleet(config: Config, count: number, logDir: string, bundle: string): Promise<Fleet> {
   const counts = { starts: 0, failedStarts: 0, gaveUp: 0, slowStops: 0 };
-  const parts = await Promise.all(Array.from({ length: count }, (_, index) => startSlot(config, join(logDir, `sink-${index}.log`), counts)));
+  const parts = await Promise.all(Array.from({ length: count }, (_, index) => startSlot(config, join(logDir, `sink-${index}.log`), bundle, counts)));
   return {
     slots: parts.map(({ slot }) => slot),
     counts,
@@ -55,7 +55,7 @@ export async function startFleet(config: Config, count: number, logDir: string):
   };
 }
 
-async function startSlot(base: Config, logFile: string, counts: Fleet['counts']): Promise<{ slot: Slot; close: () => Promise<void> }> {
+async function startSlot(base: Config, logFile: string, bundle: string, counts: Fleet['counts']): Promise<{ slot: Slot; close: () => Promise<void> }> {
   const proxy = await startClickHouseProxy(base.clickhouse.url ?? '');
   const config: Config = { ...base, clickhouse: { ...base.clickhouse, url: proxy.url } };
   const logFd = openSync(logFile, 'a');
@@ -85,7 +85,7 @@ async function startSlot(base: Config, logFile: string, counts: Fleet['counts'])
   const live = async (): Promise<void> => {
     try {
       counts.starts++;
-      running = await spawnSink(config, { logFd, logLevel: 'info', onSpawn: found => (pid = found) });
+      running = await spawnSink(config, { bundle, logFd, logLevel: 'info', onSpawn: found => (pid = found) });
       if (state === 'starting') state = 'up';
       await running.exited;
       if (!expected) counts.gaveUp++;

@@ -6,6 +6,7 @@ import { randomInt } from 'node:crypto';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { drive } from './drive.ts';
+import { doubleText } from './verify.ts';
 import { factsOf, tableOf, writeReport } from './report.ts';
 
 const { values } = parseArgs({
@@ -41,7 +42,7 @@ const result = await drive({
   say: line => console.log(line),
 });
 console.log(`\n${tableOf(new Map([[String(seed), factsOf(result)]]))}\n`);
-if (result.findings.doubles.length > 0) console.log(`from two partitions at the same moment, the first 20:\n${result.findings.doubles.slice(0, 20).join('\n')}`);
+if (result.findings.doubles.length > 0) console.log(`from two partitions at the same moment, the first 20:\n${result.findings.doubles.slice(0, 20).map(doubleText).join('\n')}`);
 if (result.wrong.length > 0) {
   console.error(`seed ${seed}: ${result.wrong.length} things are wrong, the first 20:\n${result.wrong.slice(0, 20).join('\n')}`);
   process.exitCode = 1;

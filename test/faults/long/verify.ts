@@ -13,6 +13,18 @@ export interface Truth {
   value: Buffer | null;
 }
 
+export interface Double {
+  /** Tenant and message id. */
+  id: string;
+  places: string[];
+  /** Between the two inserts, by ClickHouse's clock. */
+  apartMs: number;
+}
+
+export function doubleText({ id, places, apartMs }: Double): string {
+  return `${id} at ${places.join(' ')}, stored ${apartMs} ms apart`;
+}
+
 export interface Findings {
   records: number;
   distinctEvents: number;
@@ -20,7 +32,7 @@ export interface Findings {
   outcomes: Record<string, number>;
   deadLetters: number;
   /** Ids that stand in `events` from two places: two sinks stored them in the same moment, or an insert outlived its sink. */
-  doubles: string[];
+  doubles: Double[];
   /** Everything else that is not as it must be. */
   faults: string[];
 }
@@ -66,6 +78,7 @@ interface EventRow {
   id: string;
   place: string;
   raw_n: string;
+  stored_ms: number;
 }
 
 /** Compares what the topic says with what the tables hold: multisets of ids and of places, and the bytes of the dead letters. */
@@ -74,7 +87,7 @@ export async function verify(config: Config, clickhouse: ClickHouseClient, truth
   const fault = (text: string): void => void faults.push(text);
   const topic = config.topic.events;
   const rows = await ask<EventRow>(clickhouse, `
-    SELECT concat(tenant, ' ', message_id) AS id, concat(toString(partition), '/', toString(offset)) AS place, JSONExtractRaw(raw, 'properties', 'n') AS raw_n FROM events WHERE topic = '${topic}'`);
+    SELECT concat(tenant, ' ', message_id) AS id, concat(toString(partition), '/', toString(offset)) AS place, JSONExtractRaw(raw, 'properties', 'n') AS raw_n, toFloat64(toUnixTimestamp64Milli(stored_at)) AS stored_ms FROM events WHERE topic = '${topic}'`);
   const outcomes = await ask<{ place: string; outcome: string }>(clickhouse, `SELECT concat(toString(partition), '/', toString(offset)) AS place, outcome FROM outcomes WHERE topic = '${topic}'`);
   const letters = await ask<{ place: string; code: string; payload: string; payload_encoding: string }>(clickhouse, `
     SELECT concat(toString(partition), '/', toString(offset)) AS place, code, payload, payload_encoding FROM dead_letters WHERE topic = '${topic}'`);
@@ -90,21 +103,21 @@ export async function verify(config: Config, clickhouse: ClickHouseClient, truth
   const expected = new Set(truth.filter(({ expect }) => expect.startsWith('event ')).map(({ expect }) => expect.slice('event '.length)));
   const owns = new Set(truth.filter(({ expect }) => expect === 'own').map(({ place }) => place));
   const byId = groupBy(rows, ({ id }) => id);
-  const doubles: string[] = [];
+  const doubles: Double[] = [];
   for (const id of expected) if (!byId.has(id)) fault(`lost: ${id}, sent at ${truth.filter(({ expect }) => expect === `event ${id}`).map(({ place }) => place).join(' ')}`);
   for (const [id, found] of byId) {
     const places = found.map(({ place }) => place);
     if (found.length > 1) {
       // Where it is the same partition, one sink after the other had it: no race excuses that.
       const spread = new Set(places.map(place => place.split('/')[0])).size === places.length;
-      if (spread) doubles.push(`${id} at ${places.join(' ')}`);
+      if (spread) doubles.push({ id, places, apartMs: Math.max(...found.map(row => row.stored_ms)) - Math.min(...found.map(row => row.stored_ms)) });
       else fault(`twice: ${id} at ${places.join(' ')}`);
     }
     if (!expected.has(id) && !(found.length === 1 && owns.has(places[0] ?? '') && id.startsWith(`dev record/${topic}/${places[0]}/`))) fault(`in events, and nobody sent it: ${id} at ${places.join(' ')}`);
   }
 
   // Places: each record of the topic ends in exactly one way.
-  const doubled = new Set(doubles.flatMap(text => text.slice(text.indexOf(' at ') + 4).split(' ')));
+  const doubled = new Set(doubles.flatMap(({ places }) => places));
   const rowsAt = groupBy(rows, ({ place }) => place);
   const outcomesAt = groupBy(outcomes, ({ place }) => place);
   const lettersAt = groupBy(letters, ({ place }) => place);
