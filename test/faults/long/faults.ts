@@ -35,7 +35,7 @@ const steps: { name: string; statement: RegExp; when: When; maxDelayMs: number }
 ];
 
 /** How long a step is waited for, in a sink that runs. */
-const patienceMs = (scene: Scene): number => (scene.behind ? 2_500 : 8_000);
+const patienceMs = 8_000;
 
 async function untilRunning(slot: Slot): Promise<void> {
   const deadline = Date.now() + 15_000;
@@ -70,7 +70,7 @@ function killAtStep(step: (typeof steps)[number]): Fault {
           return step.when === 'lost' ? done : undefined;
         },
       });
-      const came = await Promise.race([struck, sleep(patienceMs(scene), false)]);
+      const came = await Promise.race([struck, sleep(patienceMs, false)]);
       slot.ambush(null);
       if (came) count(scene, `kill -9 of a sink ${step.name}`);
       else if (await slot.kill()) count(scene, 'kill -9 of a sink at any moment');
@@ -114,7 +114,7 @@ const zombieInsert: Fault = {
       },
       answered: () => void slot.signal('SIGCONT'),
     });
-    if (await Promise.race([struck, sleep(patienceMs(scene), false)])) {
+    if (await Promise.race([struck, sleep(patienceMs, false)])) {
       count(scene, 'a sink stopped past its session, its insert landing after that');
       await sleep(stillMs + 1_000);
     }
@@ -141,7 +141,7 @@ function network(name: string, verdict: Verdict, holdMs: (scene: Scene) => numbe
           return verdict;
         },
       });
-      if (await Promise.race([struck, sleep(patienceMs(scene), false)])) count(scene, name);
+      if (await Promise.race([struck, sleep(patienceMs, false)])) count(scene, name);
       else slot.ambush(null);
     },
   };

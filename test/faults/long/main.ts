@@ -28,6 +28,8 @@ const number = (name: 'seed' | 'kills' | 'minutes' | 'sinks' | 'rate' | 'reconci
 };
 const seed = values.seed === undefined ? randomInt(1_000_000) : number('seed', 0);
 console.log(`seed ${seed}`);
+const stopping = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopping.abort(new Error(signal)));
 const result = await drive({
   seed,
   form: 'long',
@@ -40,6 +42,7 @@ const result = await drive({
   strict: values.strict,
   lateMs: 31_000,
   say: line => console.log(line),
+  signal: stopping.signal,
 });
 console.log(`\n${tableOf(new Map([[String(seed), factsOf(result)]]))}\n`);
 if (result.findings.doubles.length > 0) console.log(`from two partitions at the same moment, the first 20:\n${result.findings.doubles.slice(0, 20).map(doubleText).join('\n')}`);

@@ -22,7 +22,7 @@ export function factsOf(result: RunResult): Map<string, string> {
     ['rows in `dead_letters`, bytes compared', String(findings.deadLetters)],
     ['**lost**', String(findings.faults.filter(fault => /^(lost|unaccounted|poison without|acknowledged)/.test(fault)).length)],
     ['**twice**', String(findings.faults.filter(fault => !/^(lost|unaccounted|poison without|acknowledged)/.test(fault)).length)],
-    ['twice, left by two sinks in the same moment', String(findings.doubles.length)],
+    ['stored by two sinks in the same moment: when all was read, and after the reconciliation', `${result.doublesAtFirst}, ${findings.doubles.length}`],
     ['largest lag, records', String(result.maxLag)],
     ['longest standstill, seconds', result.longestStandstillSeconds.toFixed(1)],
     ['caught up after the last fault, seconds', result.catchUpSeconds.toFixed(1)],

@@ -20,8 +20,6 @@ export interface Scene {
   lateMs: number;
   /** How often each fault came about. */
   injected: Map<string, number>;
-  /** The run is behind its time: what waits for a step of a sink should not wait long. */
-  behind: boolean;
   say: (line: string) => void;
 }
 
