@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { endpointsOf, provision } from '../../../src/compose.ts';
+import type { Config } from '../../../src/config.ts';
 import { createEventAvro } from '../../../src/contract/event-avro.ts';
 import { createRegistry } from '../../../src/contract/registry.ts';
 import { createLog } from '../../../src/telemetry.ts';
@@ -67,6 +68,9 @@ export interface RunResult {
   folder: string;
 }
 
+/** Records that the sinks may have before them until the traffic waits: on a busy machine a backlog would else outgrow what the time allows to store. */
+const maxBacklog = 15_000;
+
 /** The whole run: a stack of its own, sinks, traffic, faults; then quiet, and the comparison. */
 export async function drive(options: DriveOptions): Promise<RunResult> {
   const { seed, form, say } = options;
@@ -85,7 +89,7 @@ export async function drive(options: DriveOptions): Promise<RunResult> {
   const sink = await bundleSink();
   const stack = await startTestStack(['kafka', 'registry', 'clickhouse'], { dataDir: stackDir, log: createLog('silent'), ...(options.signal && { signal: options.signal }), onFatal: error => void fatal.push(error.message) });
   note('the stack is up');
-  const base = freshConfigOn({ kafkaBrokers: stack.kafkaBrokers ?? '', registryUrl: stack.registryUrl ?? '', clickhouseUrl: stack.clickhouseUrl ?? '' }, { sessionTimeoutMs: 3_000 });
+  const base = freshConfigOn({ kafkaBrokers: stack.kafkaBrokers ?? '', registryUrl: stack.registryUrl ?? '', clickhouseUrl: stack.clickhouseUrl ?? '' }, { sessionTimeoutMs: 4_000 });
   const config = { ...base, topic: { ...base.topic, partitions: options.partitions } };
   const ends: (() => Promise<void>)[] = [sink.remove, () => stack.close()];
   try {
@@ -93,7 +97,9 @@ export async function drive(options: DriveOptions): Promise<RunResult> {
     await provision(config, endpoints, createLog('silent'));
     const avro = createEventAvro(join(packageRoot, 'schemas', 'events', 'event.v1.avsc'));
     const schemaId = await createRegistry({ url: endpoints.registry.url, timeoutMs: 10_000 }).register(`${config.topic.events}-value`, avro.schemaText);
-    const traffic = await startTraffic({ brokers: config.kafka.brokers ?? [], topic: config.topic.events, partitions: options.partitions, avro, schemaId, random: random.fork(), rate: options.rate });
+    const watch = watchLag(config);
+    ends.push(watch.close);
+    const traffic = await startTraffic({ brokers: config.kafka.brokers ?? [], topic: config.topic.events, partitions: options.partitions, avro, schemaId, random: random.fork(), rate: options.rate, enough: () => watch.lag() > maxBacklog });
     let finished = false;
     const finishTraffic = async (): Promise<void> => {
       if (!finished) await traffic.finish();
@@ -103,9 +109,6 @@ export async function drive(options: DriveOptions): Promise<RunResult> {
     const fleet = await startFleet(config, options.sinks, folder, sink.file);
     ends.push(() => fleet.close());
     const scene: Scene = { stack, config, fleet, traffic, random: random.fork(), partitions: options.partitions, lateMs: options.lateMs, injected: new Map(), say: note };
-    const watch = watchLag(scene);
-    ends.push(watch.close);
-
     await untilUp(scene);
     const leftOut = await inject(scene, planFaults({ random: random.fork() }, form, options.kills), options);
     note('the last fault');
@@ -234,20 +237,22 @@ async function untilSettled(scene: Scene, timeoutMs: number): Promise<void> {
 }
 
 /** Asks every second how far the sinks are behind, where Kafka answers. */
-function watchLag(scene: Scene): { found: () => { maxLag: number; longestStandstillSeconds: number }; close: () => Promise<void> } {
+function watchLag(config: Config): { lag: () => number; found: () => { maxLag: number; longestStandstillSeconds: number }; close: () => Promise<void> } {
+  let lag = 0;
   let maxLag = 0;
   let longestMs = 0;
   let committedBefore = -1;
   let movedAt = performance.now();
   let closing = false;
-  const admin = kafkaOf(scene.config).admin();
+  const admin = kafkaOf(config).admin();
   const loop = (async () => {
     let connected = false;
     while (!closing) {
       try {
         if (!connected) await admin.connect();
         connected = true;
-        const { records, committed } = await lagOf(scene.config, admin);
+        const { records, committed } = await lagOf(config, admin);
+        lag = records;
         maxLag = Math.max(maxLag, records);
         // A group that was set back has moved too.
         if (committed !== committedBefore || records === 0) movedAt = performance.now();
@@ -261,6 +266,7 @@ function watchLag(scene: Scene): { found: () => { maxLag: number; longestStandst
     await admin.disconnect().catch(() => undefined);
   })();
   return {
+    lag: () => lag,
     found: () => ({ maxLag, longestStandstillSeconds: longestMs / 1_000 }),
     async close() {
       closing = true;

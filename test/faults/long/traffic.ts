@@ -25,6 +25,8 @@ export interface TrafficOptions {
   random: Random;
   /** Records a second, about. */
   rate: number;
+  /** Whether to wait: what the sinks have before them is enough to go on with. */
+  enough: () => boolean;
 }
 
 export interface TrafficCounts {
@@ -60,7 +62,7 @@ const dayMs = 86_400_000;
 
 /** Starts sending; ends with `finish`. Sends that fail are given up: the broker may have stored them or not. */
 export async function startTraffic(options: TrafficOptions): Promise<Traffic> {
-  const { brokers, topic, avro, schemaId, random, rate } = options;
+  const { brokers, topic, avro, schemaId, random, rate, enough } = options;
   const kafka = new Kafka({ clientId: 'faults', brokers, logLevel: logLevel.NOTHING, connectionTimeout: 2_000, requestTimeout: 10_000, retry: { retries: 1 } });
   const counts: TrafficCounts = { acknowledged: 0, failedSends: 0, transactions: 0, abortedRecords: 0, exactDuplicates: 0, otherContent: 0, poison: 0 };
   const acknowledged = new Set<string>();
@@ -183,7 +185,7 @@ export async function startTraffic(options: TrafficOptions): Promise<Traffic> {
   const loop = async (work: () => Promise<void>, reset: () => Promise<void>, pauseMs: () => number): Promise<void> => {
     while (!ending) {
       try {
-        await work();
+        if (!enough()) await work();
       } catch {
         // Kafka is away, or is just coming back: a producer of the time before may not find its way.
         counts.failedSends++;
