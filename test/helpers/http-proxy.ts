@@ -34,8 +34,9 @@ export async function startClickHouseProxy(target: string): Promise<ClickHousePr
       }
       const { 'transfer-encoding': _chunked, ...headers } = incoming.headers;
       const upstream = httpRequest({ hostname, port, path: incoming.url, method: incoming.method, agent: false, headers: { ...headers, connection: 'close', 'content-length': String(body.length) } });
+      // After the answer began, a fault comes as the end of the answer's body.
+      upstream.on('error', () => undefined);
       if (verdict === 'cut') {
-        upstream.on('error', () => undefined);
         upstream.write(body.subarray(0, Math.floor(body.length / 2)), () => upstream.destroy());
         incoming.socket.destroy();
         return;
