@@ -49,7 +49,7 @@ export async function startProfileStore(): Promise<ProfileStore> {
     read: async (_topic, partition, records) => records.map(({ offset }) => {
       const event = byOffset.get(`${partition}/${offset}`);
       if (event === undefined) throw new Error(`no event at ${offset}`);
-      return { ok: true, event, eventId: eventId(event.tenant, event.messageId), source: 'http' };
+      return { ok: true, event, eventId: eventId(event.tenant, event.messageId), source: 'http', key: null };
     }),
     bury: async () => undefined,
     onStored: () => undefined,
