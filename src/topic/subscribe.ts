@@ -175,11 +175,22 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
     if (!closing && restartTimer === null) start();
   };
 
+  /** kafkajs keeps the reason to itself when it finds no coordinator. */
+  const checkRefusal = (): void => {
+    watch.groupRefused(groupId).then(
+      refused => {
+        if (refused) fatal('gave up', Object.assign(new Error(`not authorized to access group ${groupId}`), { type: 'GROUP_AUTHORIZATION_FAILED' }));
+      },
+      (thrown: unknown) => log.debug({ groupId, error: asError(thrown).message }, 'no broker says who coordinates the group'),
+    );
+  };
+
   const onCrash = ({ payload: { error } }: ConsumerCrashEvent): void => {
     if (session !== null) end(session, error);
     if (closing) return;
     if (fatalKafkaFault(error)) return fatal('gave up', error);
     watchdog.crashed(error);
+    if (error.name === 'KafkaJSGroupCoordinatorNotFound') checkRefusal();
     const delayMs = restartDelaysMs[Math.min(crashes++, restartDelaysMs.length - 1)] ?? 0;
     log[crashes === 1 ? 'warn' : 'info']({ groupId, topic, error: error.message, retryInMs: delayMs }, 'the consumer lost Kafka and starts again');
     if (restartTimer !== null) clearTimeout(restartTimer);

@@ -12,6 +12,7 @@ import { encodeMetadata, metadataApi, parseMetadata } from './producer-wire.ts';
  * Metadata (key 3, version 12)      compact; [topic_id UUID | name] | auto_create BOOLEAN | authorized_operations BOOLEAN
  * ListOffsets (key 2, version 2)    replica INT32 | isolation INT8 | [topic STRING | [partition INT32 | timestamp INT64]]
  *                                   answer: throttle INT32 | [topic | [partition INT32 | error INT16 | timestamp INT64 | offset INT64]]
+ * FindCoordinator (key 10, version 0)  group STRING; answer: error INT16 | …
  *
  * A broker that knows no Metadata 12 (Kafka before 3.1, Redpanda) is asked in version 5, which has no topic id.
  */
@@ -29,6 +30,8 @@ export interface TopicState {
 export interface TopicWatch {
   /** Asks the brokers; null where they know no such topic. Throws `kafka_unavailable`. */
   look(): Promise<TopicState | null>;
+  /** Whether Kafka refuses us this group: kafkajs only says that it found no coordinator. Throws where no broker answers. */
+  groupRefused(groupId: string): Promise<boolean>;
   close(): void;
 }
 
@@ -42,6 +45,8 @@ interface Layout {
 const apiVersionsApi = { key: 18, version: 0 } as const;
 const metadataWithIdApi = { key: 3, version: 12, flexible: true } as const;
 const listOffsetsApi = { key: 2, version: 2 } as const;
+const findCoordinatorApi = { key: 10, version: 0 } as const;
+const groupAuthorizationFailed = 30;
 const earliestTimestamp = -2n;
 const latestTimestamp = -1n;
 const readCommitted = 1;
@@ -106,14 +111,16 @@ export function createTopicWatch(connection: KafkaConnection, topic: string): To
     };
   }
 
-  async function layoutFromAny(): Promise<Layout> {
+  const layoutFromAny = (): Promise<Layout> => fromAny(layoutFrom);
+
+  async function fromAny<T>(question: (address: string) => Promise<T>): Promise<T> {
     let last: Error = new Error('closed');
     // Those that are up come first; the ones that the configuration names are never forgotten.
     const known = [...new Set([...peers.keys(), ...connection.brokers])].sort((a, b) => Number(peers.get(b)?.up() ?? false) - Number(peers.get(a)?.up() ?? false));
     for (const address of known) {
       if (closed) break;
       try {
-        return await layoutFrom(address);
+        return await question(address);
       } catch (thrown) {
         last = asError(thrown);
       }
@@ -149,6 +156,8 @@ export function createTopicWatch(connection: KafkaConnection, topic: string): To
         throw new MillraceError('kafka_unavailable', `Kafka at ${connection.brokers.join(', ')}: ${error.message}`, { cause: error });
       }
     },
+    groupRefused: groupId =>
+      fromAny(address => ask(address, findCoordinatorApi, Writer.create().appendString(groupId, false).buffer, reader => reader.readInt16() === groupAuthorizationFailed)),
     close() {
       closed = true;
       for (const peer of peers.values()) peer.close();

@@ -19,7 +19,7 @@ function scene(): { session: LiveSession; state: { now: TopicState | null | Erro
   const session: LiveSession = { signal: new AbortController().signal, cause: null, partitions: [0], running: new Set(), begun: Promise.resolve(new Map()), positions, topicId: () => 'a', abort: () => undefined };
   let current: LiveSession | null = session;
   const watchdog = startWatchdog({
-    watch: { look, close: () => undefined },
+    watch: { look, groupRefused: () => Promise.resolve(false), close: () => undefined },
     groupId: 'g', topic: 't', sessionTimeoutMs: 100, rebalanceTimeoutMs: 100, topicPollMs: 20, stuckAfterMs: 200, giveUpAfterMs: 400, log,
     session: () => current,
     restart: (_session, cause) => void told.push(cause.message),
