@@ -1,0 +1,63 @@
+import type { Random } from './scheduler.ts';
+
+/** What may happen in a schedule. */
+export interface Scenario {
+  sinks: number;
+  partitions: number;
+  records: number;
+  /** Steps with faults, before everything drains. */
+  steps: number;
+  maxRows: number;
+  /** Records that a fetch brings at most. */
+  fetchSize: number;
+  /** How likely a step is a fault. */
+  faultRate: number;
+  /** One message id in two partitions. */
+  crossPartition: boolean;
+  /** A request lands although its sender gave up or died. */
+  lateRequests: boolean;
+  /** Sinks are stopped past their session and go on. */
+  stops: boolean;
+  compaction: boolean;
+  /** A fetch brings less than was there. */
+  shortFetches: boolean;
+  rewinds: boolean;
+  suppressions: boolean;
+  /** Tokens that a table remembers. */
+  tokenWindow: number;
+  /** Other rows under a used token may lack their ids, and so on: what the view of a failed insert left undone. */
+  halfInserts: boolean;
+  reconciliation: boolean;
+}
+
+export function drawScenario(random: Random): Scenario {
+  return {
+    sinks: random.int(1, 3),
+    partitions: random.int(1, 3),
+    records: random.int(6, 16),
+    steps: random.int(60, 220),
+    maxRows: random.int(1, 5),
+    fetchSize: random.int(2, 7),
+    faultRate: random.pick([0.02, 0.05, 0.1, 0.2]),
+    crossPartition: random.chance(0.4),
+    lateRequests: random.chance(0.5),
+    stops: random.chance(0.5),
+    compaction: random.chance(0.25),
+    shortFetches: random.chance(0.25),
+    rewinds: random.chance(0.2),
+    suppressions: random.chance(0.2),
+    tokenWindow: random.chance(0.2) ? random.int(1, 4) : 10_000,
+    halfInserts: random.chance(0.6),
+    reconciliation: random.chance(0.6),
+  };
+}
+
+/**
+ * Whether planned batches alone keep `events` exact at every moment, without the reconciliation. Not where one id comes in two
+ * partitions, nor where an insert may land late whose plan has given way to another, or whose token is forgotten.
+ */
+export function isExactAlways(scenario: Scenario): boolean {
+  const { crossPartition, lateRequests, stops, compaction, shortFetches, rewinds, tokenWindow } = scenario;
+  const plansChange = compaction || shortFetches || rewinds || tokenWindow < 100;
+  return !crossPartition && !(plansChange && (lateRequests || stops));
+}
