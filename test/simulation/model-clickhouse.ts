@@ -73,6 +73,7 @@ export interface ModelClickHouse {
 interface Sent<in T> {
   landing: Action;
   arrived: boolean;
+  givenUp: boolean;
   /** Given up for good: what is not committed yet never is. */
   dropped: boolean;
   ok(value: T): void;
@@ -113,7 +114,8 @@ export function createModelClickHouse(scheduler: Scheduler, scenario: Scenario):
 
   /** Nobody waits for it any more: it is lost, or lands all the same. */
   const giveUp = (sent: Sent<never>): void => {
-    if (scenario.lateRequests && random.chance(0.6)) return;
+    sent.givenUp = true;
+    if (scenario.lateRequests && random.chance(0.7)) return;
     sent.dropped = true;
     if (!sent.arrived) scheduler.remove(sent.landing);
   };
@@ -127,18 +129,20 @@ export function createModelClickHouse(scheduler: Scheduler, scenario: Scenario):
       label: `${label} of ${from.name} arrives`,
       run() {
         sent.arrived = true;
+        if (sent.givenUp) scheduler.mark('model: a request landed that nobody waited for');
         if (!clickhouse.up) sent.fail('down');
-        else if (scheduler.fails(0.02)) sent.fail('not now');
+        else if (scheduler.fails(scenario.requestFaultRate / 2)) sent.fail('not now');
         else arrive(sent);
       },
     };
     const sent: Sent<T> = {
       landing,
       arrived: false,
+      givenUp: false,
       dropped: false,
       ok(value) {
         mine.delete(sent);
-        if (scheduler.fails(0.03)) sent.fail('the answer was lost');
+        if (scheduler.fails(scenario.requestFaultRate)) sent.fail('the answer was lost');
         else answer.resolve(value);
       },
       fail(why) {
@@ -151,7 +155,7 @@ export function createModelClickHouse(scheduler: Scheduler, scenario: Scenario):
     if (signal?.aborted === true) return answer.promise;
     scheduler.add(landing);
     mine.add(sent);
-    if (scheduler.fails(0.04)) scheduler.add({ owner: from, label: `${label}: times out`, run: () => answer.abandon(new SimulatedFault('ClickHouse: timeout')) });
+    if (scheduler.fails(scenario.requestFaultRate)) scheduler.add({ owner: from, label: `${label}: times out`, run: () => answer.abandon(new SimulatedFault('ClickHouse: timeout')) });
     return answer.promise;
   };
 
@@ -167,6 +171,7 @@ export function createModelClickHouse(scheduler: Scheduler, scenario: Scenario):
       send<undefined>(request, sent => {
         if (takeToken(table, token)) {
           table.push(...rows());
+          scheduler.hot = true;
           clickhouse.onChange('added');
         } else scheduler.note(`dropped under a used token: ${token}`);
         sent.ok(undefined);
@@ -183,9 +188,15 @@ export function createModelClickHouse(scheduler: Scheduler, scenario: Scenario):
           if (takeToken(clickhouse.events, token)) {
             for (const { eventId, offset, contentHash, event } of rows) clickhouse.events.push({ eventId, tenant: event.tenant, partition, offset, contentHash, content: event.properties ?? '', storedAtMs });
             clickhouse.onChange('added');
-          } else scheduler.note(`dropped under a used token: ${token}`);
-          if (scenario.halfInserts && scheduler.fails(0.04)) sent.fail('the view failed');
-          else if (scenario.halfInserts && random.chance(0.3)) work(`the view of ${request.label}`, () => sent.fail('crashed'), view);
+          } else {
+            scheduler.mark('model: a block was dropped');
+            scheduler.note(() => `dropped under a used token: ${token}`);
+          }
+          scheduler.hot = true;
+          if (scheduler.fails(scenario.halfInsertRate)) {
+            scheduler.mark('model: rows without ids');
+            sent.fail('the view failed');
+          } else if (scenario.halfInsertRate > 0 && random.chance(0.3)) work(`the view of ${request.label}`, () => sent.fail('crashed'), view);
           else view();
         };
         if (random.chance(0.2)) work(`commits ${request.label}`, () => sent.fail('crashed'), commit);

@@ -1,6 +1,7 @@
 import { decodePlan, planToken } from '../../src/sink/plan.ts';
 import { topic } from './records.ts';
 import type { SimRecord } from './records.ts';
+import type { Scenario } from './scenario.ts';
 import { SimulatedFault, createAnswer } from './scheduler.ts';
 import type { Answer, Process, Scheduler } from './scheduler.ts';
 
@@ -50,7 +51,7 @@ export interface ModelKafka {
   onCommit: (request: CommitRequest, before: Committed | undefined, ownedNow: boolean) => void;
 }
 
-export function createModelKafka(scheduler: Scheduler, partitions: number): ModelKafka {
+export function createModelKafka(scheduler: Scheduler, { partitions, requestFaultRate }: Scenario): ModelKafka {
   const { random } = scheduler;
   /** Members, and those that wait for the rebalance to end. */
   const members = new Map<string, { waiting: Answer<Membership> | null; partitions: readonly number[] }>();
@@ -88,13 +89,13 @@ export function createModelKafka(scheduler: Scheduler, partitions: number): Mode
       owner: null,
       label: `${label} of ${from.name} comes to Kafka`,
       run: () => {
-        if (scheduler.fails(0.02)) {
+        if (scheduler.fails(requestFaultRate / 2)) {
           answer.reject(new SimulatedFault('Kafka: not now'));
           return;
         }
         try {
           const value = serve();
-          if (scheduler.fails(0.03)) answer.reject(new SimulatedFault('Kafka: the answer was lost'));
+          if (scheduler.fails(requestFaultRate)) answer.reject(new SimulatedFault('Kafka: the answer was lost'));
           else answer.resolve(value);
         } catch (fault) {
           answer.reject(fault as SimulatedFault);
@@ -143,6 +144,7 @@ export function createModelKafka(scheduler: Scheduler, partitions: number): Mode
         if (commit.generation !== generation) throw new SimulatedFault('Kafka: illegal generation', 'ILLEGAL_GENERATION');
         const before = kafka.committed.get(partition);
         kafka.committed.set(partition, { offset, metadata });
+        scheduler.hot = true;
         const plan = decodePlan(offset, metadata);
         if (plan !== null) kafka.plans.add(planToken(topic, partition, plan));
         kafka.onCommit(commit, before, members.get(memberId)?.partitions.includes(partition) === true);

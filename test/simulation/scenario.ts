@@ -10,8 +10,13 @@ export interface Scenario {
   maxRows: number;
   /** Records that a fetch brings at most. */
   fetchSize: number;
-  /** How likely a step is a fault. */
+  /** How likely a step is a fault, and one right after something was stored or committed. */
   faultRate: number;
+  hotFaultRate: number;
+  /** How likely a single request fails, is answered into the void, or times out. */
+  requestFaultRate: number;
+  /** How likely an insert fails between `events` and `event_ids`. */
+  halfInsertRate: number;
   /** One message id in two partitions. */
   crossPartition: boolean;
   /** A request lands although its sender gave up or died. */
@@ -25,8 +30,6 @@ export interface Scenario {
   suppressions: boolean;
   /** Tokens that a table remembers. */
   tokenWindow: number;
-  /** Other rows under a used token may lack their ids, and so on: what the view of a failed insert left undone. */
-  halfInserts: boolean;
   reconciliation: boolean;
 }
 
@@ -34,12 +37,15 @@ export function drawScenario(random: Random): Scenario {
   return {
     sinks: random.int(1, 3),
     partitions: random.int(1, 3),
-    records: random.int(6, 16),
-    steps: random.int(60, 220),
+    records: random.int(4, 14),
+    steps: random.int(60, 200),
     maxRows: random.int(1, 5),
     fetchSize: random.int(2, 7),
-    faultRate: random.pick([0.02, 0.05, 0.1, 0.2]),
-    crossPartition: random.chance(0.4),
+    faultRate: random.pick([0, 0.02, 0.05, 0.1]),
+    hotFaultRate: random.pick([0, 0.1, 0.3]),
+    requestFaultRate: random.pick([0, 0.02, 0.05, 0.1]),
+    halfInsertRate: random.pick([0, 0.1, 0.4]),
+    crossPartition: random.chance(0.5),
     lateRequests: random.chance(0.5),
     stops: random.chance(0.5),
     compaction: random.chance(0.25),
@@ -47,7 +53,6 @@ export function drawScenario(random: Random): Scenario {
     rewinds: random.chance(0.2),
     suppressions: random.chance(0.2),
     tokenWindow: random.chance(0.2) ? random.int(1, 4) : 10_000,
-    halfInserts: random.chance(0.6),
     reconciliation: random.chance(0.6),
   };
 }

@@ -53,6 +53,8 @@ export interface Scheduler {
   random: Random;
   /** Off while everything drains. */
   faults: boolean;
+  /** Set by a step after which a fault would hurt. */
+  hot: boolean;
   readonly steps: number;
   /** Of the last minutes before a violation, if asked for. */
   readonly journal: readonly string[];
@@ -66,8 +68,11 @@ export interface Scheduler {
   has(test: (action: Action) => boolean): boolean;
   /** A fault's chance, none while everything drains. */
   fails(probability: number): boolean;
-  /** Lets one of the actions that can happen do so; false where there is none. */
-  step(): boolean;
+  /** Remembers that something worth counting came about. */
+  mark(what: string): void;
+  readonly marks: ReadonlySet<string>;
+  /** Lets one of the actions that can happen do so. `quiet`: no process had a part in it, so nothing has to settle. */
+  step(): 'none' | 'quiet' | 'heard';
   /** Runs continuations until all of them wait for an action. */
   settle(): Promise<void>;
 }
@@ -77,16 +82,20 @@ export function createScheduler(random: Random, keepJournal: boolean): Scheduler
   let clockMs = 1_750_000_000_000;
   let steps = 0;
   const journal: string[] = [];
+  const marks = new Set<string>();
   /** Reused: this is asked at every step. */
   const possible: Action[] = [];
 
   const scheduler: Scheduler = {
     random,
     faults: true,
+    hot: false,
     get steps() {
       return steps;
     },
     journal,
+    marks,
+    mark: what => void marks.add(what),
     nowMs: () => clockMs,
     advance: ms => void (clockMs += ms),
     note(line) {
@@ -108,7 +117,7 @@ export function createScheduler(random: Random, keepJournal: boolean): Scheduler
     step() {
       possible.length = 0;
       for (const action of pending) if (action.owner?.stopped !== true && (action.ready === undefined || action.ready())) possible.push(action);
-      if (possible.length === 0) return false;
+      if (possible.length === 0) return 'none';
       const action = random.pick(possible);
       scheduler.remove(action);
       steps++;
@@ -116,7 +125,7 @@ export function createScheduler(random: Random, keepJournal: boolean): Scheduler
       clockMs += random.int(0, 2);
       if (keepJournal) scheduler.note(`${action.owner?.name ?? '-'}: ${action.label}`);
       action.run();
-      return true;
+      return action.owner === null ? 'quiet' : 'heard';
     },
     settle: () => new Promise(resolve => setImmediate(resolve)),
   };

@@ -31,9 +31,12 @@ export interface SinkWorld {
 export interface SimSink {
   process: Process;
   /** Of the live session. */
-  partitions(): readonly number[];
+  partitions(this: void): readonly number[];
   reconciling: boolean;
+  /** A pass of the reconciliation. */
   startPass(): void;
+  /** Whether the last pass that came to its end found nothing to do. */
+  foundNothing: boolean;
 }
 
 interface Session {
@@ -53,7 +56,10 @@ export function startSink(world: SinkWorld, name: string): SimSink {
   const { scheduler, scenario, kafka, clickhouse, switchedOff } = world;
   const process: Process = { name, stopped: false, dead: false };
   const tables = createModelTables(clickhouse, scheduler, process);
-  const write = (_fields: object, line: string): void => scheduler.note(`    ${name} says: ${line}`);
+  const write = (_fields: object, line: string): void => {
+    scheduler.mark(line);
+    scheduler.note(() => `    ${name} says: ${line}`);
+  };
   const log = { info: write, warn: write, debug: () => undefined, error: write } as unknown as Log;
 
   /** A timer of this process. */
@@ -223,9 +229,12 @@ export function startSink(world: SinkWorld, name: string): SimSink {
     process,
     partitions: () => (session === null || session.cause !== null ? [] : session.membership.partitions),
     reconciling: false,
+    foundNothing: false,
     startPass() {
       sink.reconciling = true;
+      sink.foundNothing = false;
       reconcile({ tables: tables.reconciliation, log })
+        .then(({ removed, corrected }) => (sink.foundNothing = removed === 0 && corrected === 0))
         .catch((fault: unknown) => scheduler.note(`    ${name}: a pass failed: ${String(fault)}`))
         .finally(() => (sink.reconciling = false));
     },

@@ -26,6 +26,8 @@ export interface ScheduleResult {
   scenario: Scenario;
   violation: { invariant: string; detail: string } | null;
   journal: readonly string[];
+  /** What came about in it. */
+  marks: ReadonlySet<string>;
 }
 
 /** More steps than any schedule needs to drain. */
@@ -36,7 +38,7 @@ export async function runSchedule({ seed, journal = false, switchedOff = null, c
   const random = createRandom(seed);
   const scenario = { ...drawScenario(random), ...given };
   const scheduler = createScheduler(random, journal);
-  const kafka = createModelKafka(scheduler, scenario.partitions);
+  const kafka = createModelKafka(scheduler, scenario);
   const clickhouse = createModelClickHouse(scheduler, scenario);
   const suppressed = new Set<string>();
   let violation: ScheduleResult['violation'] = null;
@@ -48,7 +50,7 @@ export async function runSchedule({ seed, journal = false, switchedOff = null, c
       scheduler.note(`VIOLATION of ${invariant}: ${detail}`);
     },
   };
-  watch(kafka, clickhouse, scenario, world.violate);
+  watch(kafka, clickhouse, scheduler, scenario, world.violate);
 
   let produced = 0;
   const produce = (): void => {
@@ -113,6 +115,9 @@ export async function runSchedule({ seed, journal = false, switchedOff = null, c
   function setStopped({ process }: SimSink, stopped: boolean): void {
     scheduler.note(`${process.name} is ${stopped ? 'stopped' : 'continued'}`);
     process.stopped = stopped;
+    // Past its session, often.
+    const own = kafka.members().find(id => id.startsWith(`${process.name}.`));
+    if (stopped && own !== undefined && random.chance(0.5)) expire(own);
   }
   function compact(): void {
     const there = kafka.log.flat().filter(({ vanished }) => !vanished);
@@ -145,8 +150,11 @@ export async function runSchedule({ seed, journal = false, switchedOff = null, c
   await scheduler.settle();
   for (let step = 0; step < scenario.steps && violation === null; step++) {
     if (produced < scenario.records && random.chance(0.08)) produce();
-    if (random.chance(scenario.faultRate) || !scheduler.step()) fault();
-    await scheduler.settle();
+    const rate = scheduler.hot ? scenario.hotFaultRate : scenario.faultRate;
+    scheduler.hot = false;
+    const happened = random.chance(rate) ? 'none' : scheduler.step();
+    if (happened === 'none') fault();
+    if (happened !== 'quiet') await scheduler.settle();
   }
 
   scheduler.note('faults end');
@@ -160,24 +168,27 @@ export async function runSchedule({ seed, journal = false, switchedOff = null, c
   let left = maxDrainSteps;
   const drain = async (): Promise<void> => {
     while (violation === null && left-- > 0) {
-      if (!scheduler.step()) {
+      const happened = scheduler.step();
+      if (happened === 'none') {
         const orphan = orphans()[0];
         if (orphan === undefined) return;
         expire(orphan);
       }
-      await scheduler.settle();
+      if (happened === 'heard') await scheduler.settle();
     }
     if (violation === null) world.violate('stuck', `there is no end after ${maxDrainSteps} steps`);
   };
   await drain();
+  for (const sink of sinks) sink.foundNothing = false;
   // The passes of the next minutes.
-  for (let pass = 0; pass < 4 && violation === null; pass++) {
+  const [first] = sinks;
+  for (let pass = 0; pass < 6 && violation === null && first?.foundNothing === false; pass++) {
     scheduler.advance(61_000);
-    sinks[0]?.startPass();
+    first.startPass();
     await scheduler.settle();
     await drain();
   }
   if (violation === null) checkEnd(kafka, clickhouse, world.violate);
   for (const sink of [...sinks]) kill(sink);
-  return { seed, steps: scheduler.steps, scenario, violation, journal: scheduler.journal };
+  return { seed, steps: scheduler.steps, scenario, violation, journal: scheduler.journal, marks: scheduler.marks };
 }
