@@ -59,8 +59,11 @@ export interface BatchPlace {
  * `events` feeds `event_ids`, and is written first: a crash in between leaves a row without its id.
  */
 export interface EventTables {
-  /** Which of these events are in `events` at their own places. */
-  storedAt(place: BatchPlace, events: readonly StorableEvent[]): Promise<Set<string>>;
+  /**
+   * Which of these events are in `events` at their own places. `times` is `any` for one that may stand there with another time,
+   * from a topic that was made again; that reads whole columns.
+   */
+  storedAt(place: BatchPlace, events: readonly StorableEvent[], times?: 'own' | 'any'): Promise<Set<string>>;
   /** Which ids have an outcome at these offsets. */
   outcomesAt(place: BatchPlace, first: bigint, last: bigint): Promise<Set<string>>;
   conflictsAt(place: BatchPlace, first: bigint, last: bigint): Promise<Set<string>>;
@@ -91,14 +94,14 @@ export function createEventTables(clickhouse: ClickHouse): EventTables {
     ));
 
   return {
-    async storedAt({ topic, partition, signal }, events) {
+    async storedAt({ topic, partition, signal }, events, within = 'own') {
       if (events.length === 0) return new Set();
       // Their times let ClickHouse read a slice of the table only.
       const times = events.map(({ event }) => storedTimeMs(event.timestampMs));
       return placedIds(await clickhouse.rows(
         `SELECT offset, event_id FROM events
-         WHERE timestamp BETWEEN fromUnixTimestamp64Milli({from: Int64}) AND fromUnixTimestamp64Milli({to: Int64})
-           AND topic = {topic: String} AND partition = {partition: UInt32} AND offset BETWEEN {first: UInt64} AND {last: UInt64}`,
+         WHERE ${within === 'own' ? 'timestamp BETWEEN fromUnixTimestamp64Milli({from: Int64}) AND fromUnixTimestamp64Milli({to: Int64}) AND' : ''}
+           topic = {topic: String} AND partition = {partition: UInt32} AND offset BETWEEN {first: UInt64} AND {last: UInt64}`,
         {
           from: String(times.reduce((a, b) => Math.min(a, b))),
           to: String(times.reduce((a, b) => Math.max(a, b))),

@@ -96,6 +96,8 @@ interface Settled {
  *
  * A find in `event_ids` is proof that an event is stored; a miss is not, since `events` is written first. So a replay also
  * gives `event_ids` what it lacks. What is stored or has an outcome is not judged again.
+ * At a replay's own places a find is no proof either: an insert under a token that was used, after its view had failed, gives
+ * `event_ids` the ids of rows that `events` drops. There `events` decides.
  */
 export function createStoreEvents({ tables, read, bury, suppressions, profiles, onStored, log, ...options }: StoreEventsOptions): Store<EventRecord> {
   const claims = options.claims ?? createClaims();
@@ -107,8 +109,13 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     const { topic, partition, token, replay, signal } = request;
     const settled: Settled = { outcomes: [], conflicts: [], refused: new Map(), stored: [], present: 0, lookUpMs: 0, insertMs: 0 };
     const began = now();
-    const inEvents = replay ? await tables.storedAt(request, events) : new Set<string>();
     const found = await tables.findIds([...new Set(events.map(({ eventId }) => eventId))], signal);
+    const isOwn = ({ offset }: StorableEvent, at: StoredPlace): boolean => at.topic === topic && at.partition === partition && at.offset === offset;
+    const hasOwn = (event: StorableEvent): boolean => found.get(event.eventId)?.some(at => isOwn(event, at)) === true;
+    // After the ids, so that a row whose id was found can be seen.
+    const inEvents = replay ? await tables.storedAt(request, events) : new Set<string>();
+    const unproven = replay ? events.filter(event => hasOwn(event) && !inEvents.has(placedId(event.offset, event.eventId))) : [];
+    if (unproven.length > 0) for (const stored of await tables.storedAt(request, unproven, 'any')) inEvents.add(stored);
     settled.lookUpMs = now() - began;
 
     const first = new Map<string, StorableEvent>();
@@ -117,12 +124,10 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     for (const candidate of events) {
       const { offset, event, eventId } = candidate;
       const from = { offset, tenant: event.tenant, id: eventId, writeKeyId: event.writeKeyId, receivedAtMs: event.receivedAtMs };
-      const places = found.get(eventId);
-      const isOwn = (at: StoredPlace): boolean => at.topic === topic && at.partition === partition && at.offset === offset;
-      const own = places?.some(isOwn) === true;
+      const own = hasOwn(candidate);
       const before = first.get(eventId);
-      const elsewhere = places?.find(at => !isOwn(at)) ?? (before && { topic, partition, offset: before.offset, contentHash: before.contentHash });
-      if ((own && trustIds) || inEvents.has(placedId(offset, eventId))) {
+      const elsewhere = found.get(eventId)?.find(at => !isOwn(candidate, at)) ?? (before && { topic, partition, offset: before.offset, contentHash: before.contentHash });
+      if (replay ? inEvents.has(placedId(offset, eventId)) : own && trustIds) {
         settled.present++;
         first.set(eventId, candidate);
         if (!own) lackingIds.push(candidate);
