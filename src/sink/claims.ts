@@ -22,7 +22,7 @@ export function createClaims(): Claims {
           if (other !== undefined) others.add(other);
         }
         if (others.size === 0) break;
-        await Promise.race([Promise.all(others), aborted(signal)]);
+        await allOrAborted(others, signal);
       }
       let done: () => void = () => undefined;
       const mine = new Promise<void>(resolve => (done = resolve));
@@ -35,6 +35,11 @@ export function createClaims(): Claims {
   };
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => signal.addEventListener('abort', () => resolve(), { once: true }));
+/** Leaves nothing on the signal, which may live for weeks. */
+async function allOrAborted(others: ReadonlySet<Promise<void>>, signal: AbortSignal): Promise<void> {
+  let stop: () => void = () => undefined;
+  const aborted = new Promise<void>(resolve => (stop = resolve));
+  signal.addEventListener('abort', stop, { once: true });
+  await Promise.race([Promise.all(others), aborted]);
+  signal.removeEventListener('abort', stop);
 }
