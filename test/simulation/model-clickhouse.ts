@@ -102,7 +102,7 @@ export function createModelClickHouse(scheduler: Scheduler, scenario: Scenario):
       action: scheduler.add({
         owner: null,
         label: `ClickHouse: ${label}`,
-        run: () => {
+        run() {
           working = working.filter(other => other !== entry);
           run();
         },
@@ -155,7 +155,7 @@ export function createModelClickHouse(scheduler: Scheduler, scenario: Scenario):
     if (signal?.aborted === true) return answer.promise;
     scheduler.add(landing);
     mine.add(sent);
-    if (scheduler.fails(scenario.requestFaultRate)) scheduler.add({ owner: from, label: `${label}: times out`, run: () => answer.abandon(new SimulatedFault('ClickHouse: timeout')) });
+    if (scheduler.fails(scenario.requestFaultRate)) scheduler.add({ owner: from, label: `${label}: times out`, run() { answer.abandon(new SimulatedFault('ClickHouse: timeout')); } });
     return answer.promise;
   };
 

@@ -65,8 +65,8 @@ export function createModelKafka(scheduler: Scheduler, { partitions, requestFaul
     scheduler.add({
       owner: null,
       label: 'Kafka: the rebalance ends',
-      ready: () => members.size === 0 || [...members.values()].every(({ waiting }) => waiting !== null),
-      run: () => {
+      ready() { return members.size === 0 || [...members.values()].every(({ waiting }) => waiting !== null); },
+      run() {
         preparing = false;
         generation++;
         const ids = [...members.keys()];
@@ -88,7 +88,7 @@ export function createModelKafka(scheduler: Scheduler, { partitions, requestFaul
     scheduler.add({
       owner: null,
       label: `${label} of ${from.name} comes to Kafka`,
-      run: () => {
+      run() {
         if (scheduler.fails(requestFaultRate / 2)) {
           answer.reject(new SimulatedFault('Kafka: not now'));
           return;
@@ -120,7 +120,7 @@ export function createModelKafka(scheduler: Scheduler, { partitions, requestFaul
       scheduler.add({
         owner: from,
         label: 'joins',
-        run: () => {
+        run() {
           const memberId = previousId !== null && members.has(previousId) ? previousId : `${from.name}.${++lastMember}`;
           members.set(memberId, { waiting: answer, partitions: [] });
           prepare();

@@ -9,3 +9,20 @@ export function describeResult({ seed, scenario, steps, violation, journal }: Sc
     `again: SIMULATION_SEED=${seed} npm test -- simulation`,
   ].join('\n');
 }
+
+export interface Summary {
+  steps: number;
+  broken: { seed: number; invariant: string; detail: string }[];
+  /** In how many schedules something came about. */
+  marks: Record<string, number>;
+}
+
+export function summarise(results: readonly Omit<ScheduleResult, 'journal'>[]): Summary {
+  const summary: Summary = { steps: 0, broken: [], marks: {} };
+  for (const { seed, steps, violation, marks } of results) {
+    summary.steps += steps;
+    if (violation !== null) summary.broken.push({ seed, ...violation });
+    for (const mark of marks) summary.marks[mark] = (summary.marks[mark] ?? 0) + 1;
+  }
+  return summary;
+}

@@ -151,7 +151,7 @@ export interface Answer<T> {
   abandon(fault: Error): void;
 }
 
-/** Thousands are made in a second, so this has as few closures as will do. `onAbandon` is called when the process gives up. */
+/** Thousands are made in a second, so this has few closures, and methods, since tsx makes naming an arrow function costly. `onAbandon` is called when the process gives up. */
 export function createAnswer<T>(scheduler: Scheduler, owner: Process, label: string, signal?: AbortSignal, onAbandon?: () => void): Answer<T> {
   const waiting = signal === undefined ? null : waitingFor(signal);
   const inner: { given: boolean; resolve: ((value: T) => void) | null; reject: ((fault: Error) => void) | null } = { given: false, resolve: null, reject: null };
@@ -160,10 +160,14 @@ export function createAnswer<T>(scheduler: Scheduler, owner: Process, label: str
       inner.resolve = resolve;
       inner.reject = reject;
     }),
-    resolve: value => answer.deliver(null, value),
-    reject: fault => answer.deliver(fault),
+    resolve(value) {
+      answer.deliver(null, value);
+    },
+    reject(fault) {
+      answer.deliver(fault);
+    },
     deliver(fault, value) {
-      if (!inner.given) scheduler.add({ owner, label: `${label}: ${fault?.message ?? 'answered'}`, run: () => answer.give(fault, value) });
+      if (!inner.given) scheduler.add({ owner, label: `${label}: ${fault?.message ?? 'answered'}`, run() { answer.give(fault, value); } });
     },
     give(fault, value) {
       if (inner.given) return;

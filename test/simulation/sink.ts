@@ -90,7 +90,7 @@ export function startSink(world: SinkWorld, name: string): SimSink {
       has: event => known.has(event.userId ?? ''),
     },
     onStored: () => undefined,
-    now: scheduler.nowMs,
+    now: () => scheduler.nowMs(),
     log,
   });
   /** Commits that are held back until their batch is inserted: I1 switched off. */
@@ -173,8 +173,8 @@ export function startSink(world: SinkWorld, name: string): SimSink {
       scheduler.add({
         owner: process,
         label: `fetches ${partition}@${position}`,
-        ready: () => current.cause !== null || log.some(({ offset, vanished }) => offset >= position && !vanished),
-        run: () => {
+        ready() { return current.cause !== null || log.some(({ offset, vanished }) => offset >= position && !vanished); },
+        run() {
           const size = scenario.shortFetches && scheduler.random.chance(0.6) ? scheduler.random.int(1, scenario.fetchSize) : scenario.fetchSize;
           fetched.resolve(available().slice(0, size));
         },
@@ -206,7 +206,7 @@ export function startSink(world: SinkWorld, name: string): SimSink {
       const controller = new AbortController();
       const current: Session = { membership, controller, signal: controller.signal, cause: null, running: new Set(), committed: null };
       session = current;
-      scheduler.add({ owner: process, label: 'a heartbeat is answered: rejoin', ready: () => current.cause !== null || kafka.mustRejoin(membership), run: () => end(current, new SimulatedFault('rebalance')) });
+      scheduler.add({ owner: process, label: 'a heartbeat is answered: rejoin', ready() { return current.cause !== null || kafka.mustRejoin(membership); }, run() { end(current, new SimulatedFault('rebalance')); } });
       const positions = await kafka.fetchCommitted(process).catch((fault: unknown) => {
         end(current, fault as Error);
         return new Map<number, Committed>();
@@ -220,7 +220,7 @@ export function startSink(world: SinkWorld, name: string): SimSink {
   };
   const sessionEnd = (current: Session): Promise<void> => {
     const ended = createAnswer<undefined>(scheduler, process, 'session');
-    scheduler.add({ owner: process, label: 'sees its session over', ready: () => current.cause !== null, run: () => ended.resolve(undefined) });
+    scheduler.add({ owner: process, label: 'sees its session over', ready() { return current.cause !== null; }, run() { ended.resolve(undefined); } });
     return ended.promise;
   };
   live().catch((fault: unknown) => world.violate('model', String((fault as Error).stack)));
