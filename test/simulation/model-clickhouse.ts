@@ -66,6 +66,8 @@ export interface ModelClickHouse {
   forget(from: Process): void;
   /** Whether an insert is on its way. */
   busy(): boolean;
+  /** Whether a row of `events` has no row in `event_ids`. */
+  lacksIds(): boolean;
   /** Called after every change of what is stored. */
   onChange: (what: 'added' | 'removed') => void;
 }
@@ -214,6 +216,7 @@ export function createModelClickHouse(scheduler: Scheduler, scenario: Scenario):
       sentBy.delete(from);
     },
     busy: () => working.length > 0 || scheduler.has(({ label, owner }) => owner === null && label.endsWith('arrives')),
+    lacksIds: () => clickhouse.events.some(row => !clickhouse.ids.some(id => id.eventId === row.eventId && id.partition === row.partition && id.offset === row.offset)),
     onChange: () => undefined,
   };
   return clickhouse;

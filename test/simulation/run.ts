@@ -1,5 +1,6 @@
 /**
  * Schedules from the command line: node --import tsx test/simulation/run.ts --seed N [--schedules M] [--off I1] [--counting lost,stuck]
+ * `--long-gaps`: see scenario.ts.
  * One schedule prints its journal; of several each that breaks something is one line, and a summary. `--json` prints only that.
  */
 import { parseArgs } from 'node:util';
@@ -14,6 +15,7 @@ const { values } = parseArgs({
     schedules: { type: 'string', default: '1' },
     off: { type: 'string' },
     counting: { type: 'string' },
+    'long-gaps': { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -30,6 +32,7 @@ for (let seed = first; seed < first + schedules; seed++) {
     seed,
     switchedOff: (values.off ?? null) as SwitchedOff | null,
     journal: schedules === 1 && !values.json,
+    ...(values['long-gaps'] && { scenario: { longGaps: true } }),
     ...(counting && { counts: (invariant: string) => counting.includes(invariant) }),
   });
   if (schedules === 1 && !values.json) console.log(describeResult(result));

@@ -32,6 +32,8 @@ export interface SimSink {
   process: Process;
   /** Of the live session. */
   partitions(this: void): readonly number[];
+  /** Whether it is in the middle of a batch. */
+  working(this: void): boolean;
   reconciling: boolean;
   /** A pass of the reconciliation. */
   startPass(): void;
@@ -228,6 +230,7 @@ export function startSink(world: SinkWorld, name: string): SimSink {
   const sink: SimSink = {
     process,
     partitions: () => (session === null || session.cause !== null ? [] : session.membership.partitions),
+    working: () => session !== null && session.running.size > 0,
     reconciling: false,
     foundNothing: false,
     startPass() {
