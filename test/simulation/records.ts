@@ -22,6 +22,7 @@ export function eventReading(messageId: string, variant: number, unstorable: boo
     ok: true,
     eventId: eventId(tenant, messageId),
     source: 'kafka',
+    key: null,
     event: {
       tenant, dialect: 'json', messageId, type: 'track', event: unstorable ? 'unstorable' : 'stored', userId: `user of ${messageId}`, anonymousId: null, previousId: null, groupId: null,
       email: null, name: null, category: null, timestampMs: 1_750_000_000_000, sentAtMs: null, receivedAtMs: 1_750_000_000_000, properties: `{"variant":${variant}}`,

@@ -91,6 +91,8 @@ export function startSink(world: SinkWorld, name: string): SimSink {
       },
       has: event => known.has(event.userId ?? ''),
     },
+    // Rebuilt from events and idempotent: not modelled.
+    profiles: { feed: () => Promise.resolve(), settle: () => Promise.resolve() },
     onStored: () => undefined,
     now: () => scheduler.nowMs(),
     log,

@@ -62,7 +62,7 @@ export async function runSchedule({ seed, journal = false, switchedOff = null, c
     const reading = random.chance(0.08) ? poisonReading : eventReading(`m${number}`, random.chance(0.2) ? 1 : 0, unstorable);
     const offset = BigInt(log.length);
     const record: SimRecord = {
-      partition, offset, reading, vanished: false, timestampMs: 1_750_000_000_000 + produced, key: null, header: () => null,
+      partition, offset, reading, vanished: false, timestampMs: 1_750_000_000_000 + produced, key: null, header: () => null, headers: () => [],
       value: Buffer.from(reading.ok ? `${reading.event.messageId}${reading.event.properties ?? ''}${String(unstorable)}` : 'poison'),
     };
     log.push(record);

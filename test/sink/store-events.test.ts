@@ -37,12 +37,13 @@ const storable = (messageId: string, offset: bigint): StorableEvent => {
 const replay = (events: readonly StorableEvent[], token: string): Promise<void> =>
   createStoreEvents({
     tables: createEventTables(clickhouse),
-    read: async () => events.map(({ event, eventId, source }) => ({ ok: true, event, eventId, source })),
+    read: async () => events.map(({ event, eventId, source }) => ({ ok: true, event, eventId, source, key: null })),
     bury: async () => undefined,
     suppressions: { refresh: async () => undefined, has: () => false },
+    profiles: { feed: async () => undefined, settle: async () => undefined },
     onStored: () => undefined,
     log: testLog(),
-  })({ ...place, records: events.map(({ offset }) => ({ offset, key: null, value: Buffer.from('v'), timestampMs: 1, header: () => null })), token, replay: true });
+  })({ ...place, records: events.map(({ offset }) => ({ offset, key: null, value: Buffer.from('v'), timestampMs: 1, header: () => null, headers: () => [] })), token, replay: true });
 const rows = async (table: 'events' | 'event_ids' | 'outcomes'): Promise<string[]> =>
   (await clickhouse.rows(`SELECT DISTINCT concat(toString(partition), '/', toString(offset)) AS place FROM ${table} ORDER BY place`)).flat().map(String);
 
