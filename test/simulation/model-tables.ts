@@ -77,8 +77,8 @@ export function createModelTables(clickhouse: ModelClickHouse, scheduler: Schedu
     rowsOf: ids =>
       clickhouse.ask({ from, label: 'reconciliation reads rows' }, () =>
         clickhouse.events.filter(({ eventId }) => ids.includes(eventId)).map(row => ({
-          topic, partition: row.partition, offset: row.offset, eventId: row.eventId, tenant: row.tenant, event: '', timestamp: '0', storedAt: String(row.storedAtMs), contentHash: row.contentHash,
-          hasOutcome: clickhouse.outcomes.some(same(row)), writeKeyId: '', receivedAt: '0',
+          topic, partition: row.partition, offset: row.offset, eventId: row.eventId, tenant: row.tenant, event: '', timestamp: '0', storedAt: String(row.storedAtMs), contentHash: row.contentHash, writeKeyId: '', receivedAt: '',
+          hasOutcome: clickhouse.outcomes.some(same(row)),
         }))),
     copyRow: row =>
       change(`copies ${row.partition}/${row.offset}`, () => {

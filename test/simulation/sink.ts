@@ -91,8 +91,8 @@ export function startSink(world: SinkWorld, name: string): SimSink {
       },
       has: event => known.has(event.userId ?? ''),
     },
-    // Profiles are made of stored rows, and judged elsewhere.
-    profiles: { feed: async () => undefined, settle: async () => undefined },
+    // Rebuilt from events and idempotent: not modelled.
+    profiles: { feed: () => Promise.resolve(), settle: () => Promise.resolve() },
     onStored: () => undefined,
     now: () => scheduler.nowMs(),
     log,

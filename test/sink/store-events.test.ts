@@ -39,8 +39,8 @@ const replay = (events: readonly StorableEvent[], token: string): Promise<void> 
     tables: createEventTables(clickhouse),
     read: async () => events.map(({ event, eventId, source }) => ({ ok: true, event, eventId, source, key: null })),
     bury: async () => undefined,
-    profiles: { feed: async () => undefined, settle: async () => undefined },
     suppressions: { refresh: async () => undefined, has: () => false },
+    profiles: { feed: async () => undefined, settle: async () => undefined },
     onStored: () => undefined,
     log: testLog(),
   })({ ...place, records: events.map(({ offset }) => ({ offset, key: null, value: Buffer.from('v'), timestampMs: 1, header: () => null, headers: () => [] })), token, replay: true });
