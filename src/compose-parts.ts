@@ -1,0 +1,53 @@
+import { join } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import type { Config } from './config.ts';
+import type { EventAvro } from './contract/event-avro.ts';
+import { createForeignReader } from './contract/foreign.ts';
+import { createRecordReader } from './contract/read-record.ts';
+import type { RecordReader } from './contract/read-record.ts';
+import { createRegistry } from './contract/registry.ts';
+import type { Registry } from './contract/registry.ts';
+import type { Endpoints } from './endpoints.ts';
+import { MillraceError, asError } from './errors.ts';
+import type { Metrics } from './metrics.ts';
+import type { Log } from './telemetry.ts';
+
+/* What the roles and tools that compose*.ts puts together have in common. */
+
+export interface Deps {
+  log: Log;
+  /** Of roles that share a process; default: each its own. */
+  metrics?: Metrics;
+  /** A part gave up for good: the process should close and end. */
+  onFatal: (error: MillraceError) => void;
+}
+
+/** Something that runs, and how to end it in order. */
+export interface Role {
+  close(): Promise<void>;
+}
+
+export const schemaPath = (config: Config): string => join(config.packageRoot, 'schemas', 'events', 'event.v1.avsc');
+
+export async function listen(app: FastifyInstance, config: Config): Promise<string> {
+  try {
+    return await app.listen({ host: config.host, port: config.port });
+  } catch (thrown) {
+    const error = asError(thrown);
+    const code = 'code' in error ? error.code : undefined;
+    if (code === 'EADDRINUSE') throw new MillraceError('port_taken', `port ${config.port} is taken by another program`, { cause: error, hint: 'Set PORT to a free one.' });
+    throw new MillraceError('config_invalid', `cannot listen on ${config.host}:${config.port}: ${error.message}`, { cause: error });
+  }
+}
+
+/** How each topic is read: those of others by their mapping, all else as the events topic. */
+export function createReaders(config: Config, avro: EventAvro, registry: Registry): (topic: string) => RecordReader {
+  const own = createRecordReader(avro, registry, config.defaultTenant);
+  const foreign = new Map(config.topics.map(mapping => [mapping.name, createForeignReader(mapping, registry)]));
+  return topic => foreign.get(topic) ?? own;
+}
+
+export function registryOf(endpoints: Endpoints): Registry {
+  const { url, auth } = endpoints.registry;
+  return createRegistry({ url, timeoutMs: 10_000, ...(auth && { auth }) });
+}

@@ -1,0 +1,143 @@
+import { join } from 'node:path';
+import { createHealthServer } from './door/server.ts';
+import { createReaders, listen, registryOf, schemaPath } from './compose-parts.ts';
+import type { Deps, Role } from './compose-parts.ts';
+import type { Config } from './config.ts';
+import { createEventAvro } from './contract/event-avro.ts';
+import type { Endpoints } from './endpoints.ts';
+import { measureSink } from './measure.ts';
+import { createMetrics } from './metrics.ts';
+import type { Metrics } from './metrics.ts';
+import { createClickHouse } from './sink/clickhouse.ts';
+import { migrate, readMigrations } from './sink/migrate.ts';
+import { createReconcileTables } from './sink/reconcile-tables.ts';
+import { startReconciliation } from './sink/reconcile.ts';
+import { createSink } from './sink/run.ts';
+import type { StoreCounts } from './sink/store-events.ts';
+import type { Log } from './telemetry.ts';
+import { subscribeWhenThere } from './topic/await-topic.ts';
+import { deadLetterRecord, readDeadLetter } from './topic/dead-letter.ts';
+import { watchLag } from './topic/lag.ts';
+import { createPublisher } from './topic/publish.ts';
+import { headerList, headerText } from './topic/record.ts';
+import { subscribe } from './topic/subscribe.ts';
+import type { BatchHandler, RecordBatch, SubscribedRecord, Subscription } from './topic/subscribe.ts';
+
+/** How old the lag of a partition without a batch under way may be. */
+const lagPollMs = 5_000;
+
+export interface RunningSink extends Role {
+  joined(): boolean;
+  clickhouseAnswers(): Promise<boolean>;
+  counts(): StoreCounts;
+  metrics: Metrics;
+}
+
+/** The consumer groups that fill ClickHouse. Applies migrations first. */
+export async function startSink(config: Config, endpoints: Endpoints, deps: Deps): Promise<RunningSink> {
+  const { log, onFatal, metrics = createMetrics() } = deps;
+  await migrate(endpoints.clickhouse, readMigrations(join(config.packageRoot, 'schemas', 'clickhouse')), log);
+  const avro = createEventAvro(schemaPath(config));
+  const registry = registryOf(endpoints);
+  // Known to the registry before the first record of a direct producer needs it.
+  await registry.register(`${config.topic.events}-value`, avro.schemaText);
+  const readerOf = createReaders(config, avro, registry);
+  const clickhouse = createClickHouse(endpoints.clickhouse);
+  const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.deadLetters], log });
+  const total: StoreCounts = { stored: 0, duplicate: 0, conflict: 0, deadLettered: 0, suppressed: 0, present: 0 };
+  const subscriptions: Subscription[] = [];
+  const joined = (): boolean => subscriptions.length > 0 && subscriptions.every(subscription => subscription.joined());
+  const meter = measureSink(metrics, { eventTopics: [config.topic.events, ...config.topics.map(({ name }) => name)], joined });
+  const sink = createSink({
+    clickhouse,
+    log,
+    read: (topic, partition, records) => readerOf(topic).read(records.map(record => ({ ...record, topic, partition }))),
+    async bury(letters) {
+      const results = await publisher.publish(letters.map(letter => deadLetterRecord(config.topic.deadLetters, letter)));
+      for (const result of results) if (!result.ok) throw result.error;
+    },
+    onStored(result) {
+      for (const name of Object.keys(total) as (keyof StoreCounts)[]) total[name] += result[name];
+      meter.onStored(result);
+      log.debug(result, 'batch stored');
+    },
+    onWaiting: meter.onWaiting,
+  });
+
+  const shared = {
+    connection: endpoints.kafka,
+    sessionTimeoutMs: config.sessionTimeoutMs,
+    maxWaitMs: 300,
+    minBytes: 512 * 1024,
+    maxBytesPerPartition: 2 * 1024 * 1024,
+    closeGraceMs: 5_000,
+    log,
+    onFatal,
+  };
+  const onEvents: BatchHandler = batch =>
+    sink.events(withRecords(batch, record => ({ ...record, header: name => headerText(record.headers, name), headers: () => headerList(record.headers) })));
+  const reconciliation = startReconciliation({
+    tables: createReconcileTables(clickhouse),
+    everyMs: config.reconcileEveryMs,
+    leads: () => subscriptions[0]?.partitions().includes(0) === true,
+    onPass(result) {
+      meter.onPass(result);
+      log.debug(result, 'reconciliation passed');
+    },
+    log,
+  });
+  const lag = watchLag({ connection: endpoints.kafka, everyMs: lagPollMs, onLag: meter.onLag, log });
+  const measured = (handler: BatchHandler): BatchHandler => batch => meter.during(batch.records, () => handler(lag.watch(batch)));
+  const joinGroup = async (groupId: string, topic: string, handler: BatchHandler, partitionsConcurrently: number): Promise<void> => {
+    const subscription = await subscribe({ ...shared, groupId, topic, handler: measured(handler), partitionsConcurrently });
+    subscriptions.push(subscription);
+    lag.follow(groupId, topic, subscription);
+  };
+  const close = async (): Promise<void> => {
+    await reconciliation.close();
+    await lag.close();
+    await Promise.all(subscriptions.map(subscription => subscription.close()));
+    await publisher.close();
+    await clickhouse.close();
+  };
+  try {
+    await joinGroup(config.consumerGroup, config.topic.events, onEvents, 3);
+    await joinGroup(`${config.consumerGroup}.dead-letters`, config.topic.deadLetters, batch =>
+      sink.deadLetters(withRecords(batch, record => ({ ...record, letter: readDeadLetter({ ...record, topic: batch.topic, partition: batch.partition }) }))), 1);
+    // A group each: a topic that comes, goes or grows makes no other one rebalance.
+    for (const { name } of config.topics) {
+      const groupId = `${config.consumerGroup}.topic.${name}`;
+      const subscription = subscribeWhenThere({ ...shared, groupId, topic: name, handler: measured(onEvents), partitionsConcurrently: 3, pollMs: 5_000 });
+      subscriptions.push(subscription);
+      lag.follow(groupId, name, subscription);
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return {
+    joined,
+    clickhouseAnswers: () => clickhouse.ping(),
+    counts: () => ({ ...total }),
+    metrics,
+    close,
+  };
+}
+
+/** /livez, /readyz and /metrics for a sink that runs without a door. */
+export async function startSinkHealth(config: Config, sink: RunningSink, log: Log): Promise<Role & { url: string }> {
+  const app = createHealthServer({
+    log,
+    metrics: sink.metrics.exposition,
+    readiness: async () => {
+      const joined = sink.joined();
+      return { ready: joined, parts: { group: joined ? 'joined' : 'joining', clickhouse: (await sink.clickhouseAnswers()) ? 'ok' : 'not answering' } };
+    },
+  });
+  const url = await listen(app, config);
+  return { url, close: () => app.close() };
+}
+
+function withRecords<R>(batch: RecordBatch, map: (record: SubscribedRecord) => R): Omit<RecordBatch, 'records'> & { records: R[] } {
+  return { ...batch, records: batch.records.map(map) };
+}
