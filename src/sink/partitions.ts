@@ -1,6 +1,6 @@
 import { asError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
-import { cutBatch, decodePlan, encodePlan, isSinkCommit, planOf, planToken, settledMetadata } from './plan.ts';
+import { cutBatch, encodePlan, planOf, planToken, readCommit, settledMetadata } from './plan.ts';
 import type { Plan, PlannedRecord } from './plan.ts';
 
 /*
@@ -24,7 +24,8 @@ import type { Plan, PlannedRecord } from './plan.ts';
  *
  * A plan whose records can't be had again as they were (compacted, deleted) gives way to a new one, stored as a replay.
  * So is every batch that begins at or below the highest offset stored before: somebody has set the group back, or it is
- * another group. That offset is asked for only where the commit is not a sink's own, since asking reads a whole column.
+ * another group. That offset is asked for only where the commit is not a sink's own, since asking reads a whole column; a
+ * sink's own commits carry it for as long as it lies ahead of them.
  */
 
 export interface IncomingBatch<R extends PlannedRecord> {
@@ -112,9 +113,9 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
     const known = states.get(key);
     if (known !== undefined && known.session === batch.session) return known;
     const { offset, metadata } = await batch.committed();
-    // A commit of a sink's own says that nothing above it was stored, except what its plan names.
-    const highest = offset !== null && isSinkCommit(offset, metadata) ? offset - 1n : await persist(batch, () => highestStored(batch.topic, batch.partition));
-    const state: PartitionState = { session: batch.session, plan: decodePlan(offset, metadata), highest, shortfalls: 0 };
+    const commit = readCommit(offset, metadata);
+    const highest = commit === null ? await persist(batch, () => highestStored(batch.topic, batch.partition)) : commit.storedUpTo;
+    const state: PartitionState = { session: batch.session, plan: commit?.plan ?? null, highest, shortfalls: 0 };
     states.set(key, state);
     return state;
   };
@@ -158,7 +159,7 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
       const records = cutBatch(rest, maxRows, maxBytes);
       const plan = records.length > 0 ? planOf(records) : null;
       // One commit says both that the batch before is done and what comes next.
-      await batch.commit(plan?.first ?? batch.endOffset, plan === null ? settledMetadata : encodePlan(plan));
+      await batch.commit(plan?.first ?? batch.endOffset, plan === null ? settledMetadata(batch.endOffset, state.highest) : encodePlan(plan, state.highest));
       if (plan === null) break;
       await settle(batch, state, plan, records, state.highest !== null && plan.first <= state.highest);
       rest = rest.slice(records.length);

@@ -45,17 +45,37 @@ export function planOf(records: readonly PlannedRecord[]): Plan {
   return { first: first.offset, last: last.offset, count: records.length, hash: hash.digest('hex').slice(0, 32) };
 }
 
-/** As commit metadata; `first` is the committed offset itself. Kafka takes 4,096 bytes; this is some 90. */
-export function encodePlan({ last, count, hash }: Plan): string {
-  return JSON.stringify({ plan: 1, last: String(last), count, hash });
+/**
+ * As commit metadata; `first` is the committed offset itself. `storedUpTo` is the highest offset that may be stored already, kept
+ * while it lies beyond the plan: whoever takes over must know that the group was set back. Kafka takes 4,096 bytes; this is some 120.
+ */
+export function encodePlan({ last, count, hash }: Plan, storedUpTo: bigint | null = null): string {
+  return JSON.stringify({ plan: 1, last: String(last), count, hash, ...(storedUpTo !== null && storedUpTo > last && { stored: String(storedUpTo) }) });
 }
 
-/** What is committed with the offset where everything is settled and nothing under way. */
-export const settledMetadata = JSON.stringify({ settled: 1 });
+/** What is committed with an offset below which everything is settled, and nothing is under way. */
+export function settledMetadata(offset: bigint, storedUpTo: bigint | null = null): string {
+  return JSON.stringify({ settled: 1, ...(storedUpTo !== null && storedUpTo >= offset && { stored: String(storedUpTo) }) });
+}
 
-/** Whether a sink committed this. Whoever sets a group back, or starts another, commits nothing like it. */
-export function isSinkCommit(committed: bigint | null, metadata: string): boolean {
-  return metadata === settledMetadata || decodePlan(committed, metadata) !== null;
+export interface SinkCommit {
+  plan: Plan | null;
+  /** The highest offset of which something may be stored, except what the plan names. */
+  storedUpTo: bigint;
+}
+
+/** What a sink's own commit says. Null where somebody else committed: whoever sets a group back, or starts another, commits nothing like it. */
+export function readCommit(committed: bigint | null, metadata: string): SinkCommit | null {
+  if (committed === null || !metadata.startsWith('{')) return null;
+  try {
+    const { settled, stored } = JSON.parse(metadata) as Record<string, unknown>;
+    const plan = decodePlan(committed, metadata);
+    if (plan === null && settled !== 1) return null;
+    const said = typeof stored === 'string' && /^\d{1,19}$/.test(stored) ? BigInt(stored) : -1n;
+    return { plan, storedUpTo: said > committed - 1n ? said : committed - 1n };
+  } catch {
+    return null;
+  }
 }
 
 /** Null where the metadata holds no plan: nothing was under way, or somebody else committed. */

@@ -35,8 +35,8 @@ export interface SurplusOutcome extends IdPlace {
 export interface ReconcileTables {
   /** ClickHouse's clock, and up to when passes have looked; milliseconds. */
   times(signal?: AbortSignal): Promise<{ nowMs: number; checkedUntilMs: number }>;
-  /** Ids that more than one row stored since then has. */
-  idsStoredTwice(sinceMs: number, limit: number, signal?: AbortSignal): Promise<string[]>;
+  /** Ids that more than one row stored since then has; `wide` also those that `event_ids` was given for two places since then. */
+  idsStoredTwice(sinceMs: number, wide: boolean, limit: number, signal?: AbortSignal): Promise<string[]>;
   /** All rows of these ids, whenever they were stored. */
   rowsOf(ids: readonly string[], signal?: AbortSignal): Promise<StoredRow[]>;
   /** Adds one more row like this one, stored now. */
@@ -66,19 +66,23 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
       const [row] = await clickhouse.rows('SELECT toUnixTimestamp64Milli(now64(3)), toUnixTimestamp64Milli(max(checked_until)) FROM reconciliations', {}, signal);
       return { nowMs: Number(row?.[0]), checkedUntilMs: Number(row?.[1]) };
     },
-    async idsStoredTwice(sinceMs, limit, signal) {
-      const from = String(sinceMs);
-      const stored = 'FROM events WHERE stored_at >= fromUnixTimestamp64Milli({from: Int64})';
-      const [count] = await clickhouse.rows(`SELECT count() ${stored}`, { from }, signal);
-      // Grouping keeps every id in memory, so many are taken in slices.
-      const slices = Math.max(1, Math.ceil(Number(count?.[0]) / maxIdsInMemory));
-      const ids: string[] = [];
-      for (let slice = 0; slice < slices && ids.length < limit; slice++) {
-        const some = slices === 1 ? '' : `AND cityHash64(event_id) % ${slices} = ${slice}`;
-        const rows = await clickhouse.rows(`SELECT event_id ${stored} ${some} GROUP BY event_id HAVING count() > 1 LIMIT ${limit - ids.length}`, { from }, signal);
-        for (const [id] of rows) ids.push(String(id));
-      }
-      return ids;
+    async idsStoredTwice(sinceMs, wide, limit, signal) {
+      const ids = new Set<string>();
+      const search = async (table: 'events' | 'event_ids', twice: string): Promise<void> => {
+        const from = String(sinceMs);
+        const stored = `FROM ${table} WHERE stored_at >= fromUnixTimestamp64Milli({from: Int64})`;
+        const [count] = await clickhouse.rows(`SELECT count() ${stored}`, { from }, signal);
+        // Grouping keeps every id in memory, so many are taken in slices.
+        const slices = Math.max(1, Math.ceil(Number(count?.[0]) / maxIdsInMemory));
+        for (let slice = 0; slice < slices && ids.size < limit; slice++) {
+          const some = slices === 1 ? '' : `AND cityHash64(event_id) % ${slices} = ${slice}`;
+          const rows = await clickhouse.rows(`SELECT event_id ${stored} ${some} GROUP BY event_id HAVING ${twice} LIMIT ${limit - ids.size}`, { from }, signal);
+          for (const [id] of rows) ids.add(String(id));
+        }
+      };
+      await search('events', 'count() > 1');
+      if (wide) await search('event_ids', 'count() > 1 AND uniqExact(topic, partition, offset) > 1');
+      return [...ids];
     },
     async rowsOf(ids, signal) {
       const idList = ids.map(text).join();

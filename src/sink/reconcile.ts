@@ -9,7 +9,8 @@ import type { ReconcileTables, StoredRow, SurplusOutcome } from './reconcile-tab
  * that were stored within minutes of each other. A pass finds and mends them:
  *
  *   1. find      ids that more than one row has, among the rows stored in the last two minutes; every three minutes, since the
- *                last wide pass and an overlap before it
+ *                last wide pass and an overlap before it, and then also ids that were noted for two places in that time: a row
+ *                may have lacked its id for long
  *   2. choose    the row to stay: one whose record has no outcome, then the lowest stored_at, topic, partition, offset
  *   3. account   an outcome for each of the others: duplicate, or conflict with its content kept
  *   4. remove    them from event_ids, then from events, by place and stored_at
@@ -57,7 +58,7 @@ export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, cor
   const { nowMs, checkedUntilMs } = await tables.times(signal);
   const sinceMs = wide ? Math.max(0, checkedUntilMs - overlapMs) : nowMs - narrowMs;
 
-  const twice = await tables.idsStoredTwice(sinceMs, maxIds, signal);
+  const twice = await tables.idsStoredTwice(sinceMs, wide, maxIds, signal);
   const removed = twice.length === 0 ? [] : await removeSurplus(tables, twice, signal);
   if (removed.length > 0) log.warn({ events: twice.length, rows: removed.length, places: removed.slice(0, 10).map(placeOf) }, 'events that were stored twice are single again');
 
@@ -75,7 +76,8 @@ export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, cor
   return { removed: removed.length, corrected: wrong.length, eventIds: removed.length > 0 ? twice : [] };
 }
 
-async function removeSurplus(tables: ReconcileTables, ids: readonly string[], signal?: AbortSignal): Promise<StoredRow[]> {
+/** Leaves one row of each of these events; answers the rows that went. */
+export async function removeSurplus(tables: ReconcileTables, ids: readonly string[], signal?: AbortSignal): Promise<StoredRow[]> {
   const { surplus, twins } = chooseSurplus(await tables.rowsOf(ids, signal));
   // The next pass finds the copy, which can be told apart, and removes the twins.
   for (const twin of twins) await tables.copyRow(twin, signal);

@@ -8,6 +8,8 @@ import { createEventTables } from './event-tables.ts';
 import { createStoreEvents } from './store-events.ts';
 import type { BuryDeadLetters, EventRecord, ReadEvents, StoreResult } from './store-events.ts';
 import { createProfiles } from './rebuild-profiles.ts';
+import { createReconcileTables } from './reconcile-tables.ts';
+import { removeSurplus } from './reconcile.ts';
 import { createSuppressions } from './suppressions.ts';
 
 export interface SinkOptions {
@@ -51,7 +53,18 @@ export function createSink(options: SinkOptions): Sink {
       ...limits,
       log,
       highestStored,
-      store: createStoreEvents({ tables: createEventTables(clickhouse), read, bury, suppressions: createSuppressions(clickhouse), profiles: createProfiles(clickhouse), onStored: options.onStored ?? (() => undefined), log }),
+      store: createStoreEvents({
+        tables: createEventTables(clickhouse),
+        read,
+        bury,
+        suppressions: createSuppressions(clickhouse),
+        profiles: createProfiles(clickhouse),
+        async makeSingle(ids, signal) {
+          await removeSurplus(createReconcileTables(clickhouse), ids, signal);
+        },
+        onStored: options.onStored ?? (() => undefined),
+        log,
+      }),
     }),
     // A letter is looked for by its id before and after every insert; no need to know how far the topic was read.
     deadLetters: createPartitions({ ...limits, log, highestStored: () => Promise.resolve(null), store: createStoreDeadLetters(clickhouse) }),

@@ -1,4 +1,5 @@
 import type { ReadRecord, TopicRecord } from '../contract/read-record.ts';
+import { MillraceError } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
 import { contentHash } from '../event/content.ts';
 import type { DeadLetter, RecordHeader } from '../event/dead-letter.ts';
@@ -69,8 +70,13 @@ export interface StoreEventsOptions {
   now?: () => number;
   /** Kept up with every batch. */
   profiles: Profiles;
+  /** Leaves one row of each of these events, of which two were found (reconcile.ts). */
+  makeSingle: (eventIds: readonly string[], signal: AbortSignal) => Promise<void>;
   log: Log;
 }
+
+/** Far less than the reconciliation looks back. */
+const maxLookUpAgeMs = 3 * 60_000;
 
 /** What became of events that could be read. */
 interface Settled {
@@ -99,7 +105,7 @@ interface Settled {
  * At a replay's own places a find is no proof either: an insert under a token that was used, after its view had failed, gives
  * `event_ids` the ids of rows that `events` drops. There `events` decides.
  */
-export function createStoreEvents({ tables, read, bury, suppressions, profiles, onStored, log, ...options }: StoreEventsOptions): Store<EventRecord> {
+export function createStoreEvents({ tables, read, bury, suppressions, profiles, makeSingle, onStored, log, ...options }: StoreEventsOptions): Store<EventRecord> {
   const claims = options.claims ?? createClaims();
   const trustIds = options.trustIds ?? true;
   const now = options.now ?? (() => performance.now());
@@ -121,6 +127,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     const first = new Map<string, StorableEvent>();
     const missing: StorableEvent[] = [];
     const lackingIds: StorableEvent[] = [];
+    const doubles: string[] = [];
     for (const candidate of events) {
       const { offset, event, eventId } = candidate;
       const from = { offset, tenant: event.tenant, id: eventId, writeKeyId: event.writeKeyId, receivedAtMs: event.receivedAtMs };
@@ -131,6 +138,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
         settled.present++;
         first.set(eventId, candidate);
         if (!own) lackingIds.push(candidate);
+        if (replay && found.get(eventId)?.some(at => !isOwn(candidate, at)) === true) doubles.push(eventId);
       } else if (elsewhere !== undefined) {
         const differs = elsewhere.contentHash !== '0' && elsewhere.contentHash !== candidate.contentHash;
         settled.outcomes.push({ ...from, outcome: differs ? 'conflict' : 'duplicate', reason: `${elsewhere.topic}/${elsewhere.partition}/${elsewhere.offset}` });
@@ -147,8 +155,14 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       log.info({ topic, partition, ids: lackingIds.length }, 'events were stored without their ids; adding those');
       await tables.insertIds(request, lackingIds, remainderToken(`${token}/ids`, lackingIds.map(({ eventId }) => eventId)));
     }
+    if (doubles.length > 0) {
+      log.info({ topic, partition, ids: doubles.length }, 'events lacked their ids while they were stored from elsewhere; leaving one row of each');
+      await makeSingle(doubles, signal);
+    }
     if (missing.length > 0) {
       const insertBegan = now();
+      // What is stored elsewhere after this look-up is found by the reconciliation, if it is not much later. A process may have stood still here.
+      if (insertBegan - began > maxLookUpAgeMs) throw new MillraceError('clickhouse_unavailable', 'too long since the look-up of a batch; looking again');
       settled.refused = await tables.insertEvents(request, missing, token);
       settled.stored = missing.filter(row => !settled.refused.has(row));
       if (replay) {

@@ -46,6 +46,7 @@ export async function startProfileStore(): Promise<ProfileStore> {
     tables: createEventTables(clickhouse),
     suppressions: createSuppressions(clickhouse),
     profiles: createProfiles(clickhouse),
+    makeSingle: async () => undefined,
     read: async (_topic, partition, records) => records.map(({ offset }) => {
       const event = byOffset.get(`${partition}/${offset}`);
       if (event === undefined) throw new Error(`no event at ${offset}`);

@@ -18,6 +18,7 @@ export interface IdRow {
   partition: number;
   offset: bigint;
   contentHash: string;
+  storedAtMs: number;
 }
 export interface OutcomeRow {
   eventId: string;
@@ -182,7 +183,7 @@ export function createModelClickHouse(scheduler: Scheduler, scenario: Scenario):
       send<undefined>(request, sent => {
         const storedAtMs = scheduler.nowMs();
         const view = (): void => {
-          if (takeToken(clickhouse.ids, `view of ${token}`)) clickhouse.ids.push(...rows.map(({ eventId, offset, contentHash }) => ({ eventId, partition, offset, contentHash })));
+          if (takeToken(clickhouse.ids, `view of ${token}`)) clickhouse.ids.push(...rows.map(({ eventId, offset, contentHash }) => ({ eventId, partition, offset, contentHash, storedAtMs })));
           sent.ok(undefined);
         };
         const commit = (): void => {

@@ -46,7 +46,7 @@ export function createModelTables(clickhouse: ModelClickHouse, scheduler: Schedu
     },
     insertIds: ({ partition, signal }, rows, token) =>
       clickhouse.insert({ from, label: `insert of ids of ${partition}/${offsets(rows)}`, signal }, clickhouse.ids, () =>
-        rows.map(({ eventId, offset, contentHash }) => ({ eventId, partition, offset, contentHash })), token),
+        rows.map(({ eventId, offset, contentHash }) => ({ eventId, partition, offset, contentHash, storedAtMs: scheduler.nowMs() })), token),
     insertOutcomes: ({ partition, signal }, outcomes, token) =>
       clickhouse.insert({ from, label: `insert of outcomes ${partition}/${outcomes.map(({ offset, outcome }) => `${offset} ${outcome}`).join()}`, signal }, clickhouse.outcomes, () =>
         outcomes.map(({ id, offset, outcome, reason }) => ({ eventId: id, partition, offset, outcome, reason, atMs: scheduler.nowMs() })), token),
@@ -68,11 +68,15 @@ export function createModelTables(clickhouse: ModelClickHouse, scheduler: Schedu
 
   const reconciliation: ReconcileTables = {
     times: () => clickhouse.ask({ from, label: 'reconciliation begins' }, () => ({ nowMs: scheduler.nowMs(), checkedUntilMs: clickhouse.checkedUntilMs })),
-    idsStoredTwice: sinceMs =>
+    idsStoredTwice: (sinceMs, wide) =>
       clickhouse.ask({ from, label: 'reconciliation finds' }, () => {
         const counts = new Map<string, number>();
         for (const { eventId, storedAtMs } of clickhouse.events) if (storedAtMs >= sinceMs) counts.set(eventId, (counts.get(eventId) ?? 0) + 1);
-        return [...counts].filter(([, count]) => count > 1).map(([id]) => id);
+        const places = new Map<string, Set<string>>();
+        for (const { eventId, partition, offset, storedAtMs } of wide ? clickhouse.ids : []) {
+          if (storedAtMs >= sinceMs) places.set(eventId, (places.get(eventId) ?? new Set()).add(`${partition}/${offset}`));
+        }
+        return [...new Set([...[...counts].filter(([, count]) => count > 1), ...[...places].filter(([, of]) => of.size > 1)].map(([id]) => id))];
       }),
     rowsOf: ids =>
       clickhouse.ask({ from, label: 'reconciliation reads rows' }, () =>
@@ -85,7 +89,7 @@ export function createModelTables(clickhouse: ModelClickHouse, scheduler: Schedu
         const found = clickhouse.events.find(other => same(row)(other) && String(other.storedAtMs) === row.storedAt);
         if (found === undefined) return;
         clickhouse.events.push({ ...found, storedAtMs: scheduler.nowMs() });
-        clickhouse.ids.push({ eventId: row.eventId, partition: row.partition, offset: row.offset, contentHash: row.contentHash });
+        clickhouse.ids.push({ eventId: row.eventId, partition: row.partition, offset: row.offset, contentHash: row.contentHash, storedAtMs: scheduler.nowMs() });
       }, 'added'),
     keepContent: loser =>
       change(`keeps the content of ${loser.partition}/${loser.offset}`, () => {

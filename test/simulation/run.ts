@@ -1,6 +1,6 @@
 /**
  * Schedules from the command line: node --import tsx test/simulation/run.ts --seed N [--schedules M] [--off I1] [--counting lost,stuck]
- * `--long-gaps`: see scenario.ts.
+ * `--long-gaps`: always, see scenario.ts.
  * One schedule prints its journal; of several each that breaks something is one line, and a summary. `--json` prints only that.
  */
 import { parseArgs } from 'node:util';

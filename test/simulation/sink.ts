@@ -1,7 +1,7 @@
 import { createPartitions } from '../../src/sink/partitions.ts';
 import type { IncomingBatch, Store } from '../../src/sink/partitions.ts';
 import { decodePlan, settledMetadata } from '../../src/sink/plan.ts';
-import { reconcile } from '../../src/sink/reconcile.ts';
+import { reconcile, removeSurplus } from '../../src/sink/reconcile.ts';
 import { createStoreEvents } from '../../src/sink/store-events.ts';
 import type { EventRecord } from '../../src/sink/store-events.ts';
 import type { Log } from '../../src/telemetry.ts';
@@ -91,6 +91,9 @@ export function startSink(world: SinkWorld, name: string): SimSink {
       },
       has: event => known.has(event.userId ?? ''),
     },
+    async makeSingle(ids) {
+      await removeSurplus(tables.reconciliation, ids);
+    },
     // Rebuilt from events and idempotent: not modelled.
     profiles: { feed: () => Promise.resolve(), settle: () => Promise.resolve() },
     onStored: () => undefined,
@@ -156,7 +159,7 @@ export function startSink(world: SinkWorld, name: string): SimSink {
       if (switchedOff !== 'I4' && current.cause !== null) throw lost();
       if (found === undefined) return { offset: null, metadata: '' };
       // The plan is forgotten: the batch is cut anew, and judged as if nothing of it could be stored.
-      return switchedOff === 'I2' && decodePlan(found.offset, found.metadata) !== null ? { offset: found.offset, metadata: settledMetadata } : found;
+      return switchedOff === 'I2' && decodePlan(found.offset, found.metadata) !== null ? { offset: found.offset, metadata: settledMetadata(found.offset ?? 0n) } : found;
     },
     commit(offset, metadata) {
       if (switchedOff !== 'I1' || decodePlan(offset, metadata) === null) return commit(current, partition, offset, metadata);

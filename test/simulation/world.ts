@@ -102,7 +102,7 @@ export async function runSchedule({ seed, journal = false, switchedOff = null, c
     { weight: 1, possible: () => scenario.suppressions, run: () => void suppressed.add(`user of m${random.int(0, scenario.records)}`) },
     { weight: 3, possible: () => scenario.reconciliation && leaders().length > 0, run: () => random.pick(leaders()).startPass() },
     // Long enough for the reconciliation to look no further back; so nothing that began before may still be on its way.
-    { weight: 1, possible: () => !clickhouse.busy() && (scenario.longGaps || (!clickhouse.lacksIds() && !sinks.some(sink => sink.working()))), run: () => { scheduler.note('twenty minutes pass'); scheduler.advance(20 * 60_000); } },
+    { weight: 1, possible: () => !clickhouse.busy() && ((scenario.longGaps && !(scenario.compaction && scenario.halfInsertRate > 0)) || (!clickhouse.lacksIds() && !sinks.some(sink => sink.working()))), run: () => { scheduler.note('twenty minutes pass'); scheduler.advance(20 * 60_000); } },
   ];
   /** Two may think that they hold partition 0: a sink that was expired does not know yet. */
   function leaders(): SimSink[] {

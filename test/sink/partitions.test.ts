@@ -44,7 +44,7 @@ function scene(committed: Scene['committed'] = { offset: null, metadata: '' }, h
         committed: async () => state.committed,
         commit: async (offset, metadata) => {
           session.signal.throwIfAborted();
-          state.journal.push(metadata === settledMetadata ? `commit ${offset}` : `commit ${offset} with plan`);
+          state.journal.push((JSON.parse(metadata) as { settled?: number }).settled === 1 ? `commit ${offset}` : `commit ${offset} with plan`);
           state.committed = { offset, metadata };
         },
       };
@@ -120,8 +120,30 @@ test('a group that was set back: replays until it is past what is stored', async
   assert.deepEqual(run.journal.filter(line => line.startsWith('store')).map(line => line.split(' under')[0]), ['store 0-2 replay', 'store 3-5 replay', 'store 6-8']);
 });
 
+test('who takes over after a group was set back knows from the commit how far it was stored', async () => {
+  const run = scene({ offset: 0n, metadata: '' }, 4n);
+  const session = new AbortController();
+  let stores = 0;
+  run.fail = () => {
+    if (++stores < 2) return;
+    session.abort(new Error('killed'));
+    throw new Error('killed');
+  };
+  await assert.rejects(run.handle(records(0, 8), session));
+  run.fail = () => undefined;
+  run.journal.length = 0;
+  await run.handle(records(3, 8), new AbortController());
+  assert.deepEqual(run.journal.map(line => line.split(' under')[0]), ['store 3-5 replay', 'commit 6 with plan', 'store 6-8', 'commit 9']);
+  // Nothing planned, and still behind what was stored.
+  const idle = scene({ offset: 0n, metadata: '' }, 4n);
+  await idle.handle(records(0, 1));
+  idle.journal.length = 0;
+  await idle.handle(records(2, 8), new AbortController());
+  assert.deepEqual(idle.journal.map(line => line.split(' under')[0]), ['commit 2 with plan', 'store 2-4 replay', 'commit 5 with plan', 'store 5-7', 'commit 8 with plan', 'store 8-8', 'commit 9']);
+});
+
 test('after a commit of its own a sink does not ask what is stored', async () => {
-  const run = scene({ offset: 3n, metadata: settledMetadata }, 99n);
+  const run = scene({ offset: 3n, metadata: settledMetadata(3n) }, 99n);
   await run.handle(records(3, 4));
   assert.deepEqual(run.journal.map(line => line.split(' under')[0]), ['commit 3 with plan', 'store 3-4', 'commit 5']);
 });

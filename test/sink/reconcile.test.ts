@@ -106,6 +106,17 @@ test('a pass looks back from the last one, and a crash before its end costs noth
   assert.deepEqual([await places('events'), await places('outcomes')], [['1@0/10'], ['1@1/20']]);
 });
 
+test('a row that lacked its id for long, and was stored from elsewhere meanwhile', async () => {
+  await pass();
+  await store(1, 0, 10, { secondsAgo: 3_000 });
+  await clickhouse.command('TRUNCATE TABLE event_ids');
+  await store(1, 1, 20, { secondsAgo: 1 });
+  assert.equal((await pass()).removed, 0);
+  await clickhouse.command(`INSERT INTO event_ids (event_id, topic, partition, offset, stored_at) VALUES ('${id(1)}', 'events', 0, 10, now64(3))`);
+  assert.equal((await pass()).removed, 1);
+  assert.deepEqual([await places('events'), await places('event_ids'), await places('outcomes')], [['1@0/10'], ['1@0/10'], ['1@1/20']]);
+});
+
 test('two passes at once leave one row each', async () => {
   await Promise.all(Array.from({ length: 12 }, (_, n) => [store(n, 0, n), store(n, 1, n, { secondsAgo: 4 })]).flat());
   await Promise.all([pass(), pass()]);

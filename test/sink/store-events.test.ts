@@ -40,6 +40,7 @@ const replay = (events: readonly StorableEvent[], token: string): Promise<void> 
     read: async () => events.map(({ event, eventId, source }) => ({ ok: true, event, eventId, source, key: null })),
     bury: async () => undefined,
     suppressions: { refresh: async () => undefined, has: () => false },
+    makeSingle: async () => undefined,
     profiles: { feed: async () => undefined, settle: async () => undefined },
     onStored: () => undefined,
     log: testLog(),
