@@ -9,7 +9,7 @@ import { measureSink } from './measure.ts';
 import { createMetrics } from './metrics.ts';
 import type { Metrics } from './metrics.ts';
 import { createClickHouse } from './sink/clickhouse.ts';
-import { migrate, readMigrations } from './sink/migrate.ts';
+import { migrate, readMigrations, setIdRetention } from './sink/migrate.ts';
 import { createReconcileTables } from './sink/reconcile-tables.ts';
 import { startReconciliation } from './sink/reconcile.ts';
 import { createSink } from './sink/run.ts';
@@ -43,6 +43,7 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
   await registry.register(`${config.topic.events}-value`, avro.schemaText);
   const readerOf = createReaders(config, avro, registry);
   const clickhouse = createClickHouse(endpoints.clickhouse);
+  await setIdRetention(clickhouse, config.dedupe.retentionDays, log);
   const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.deadLetters], log });
   const total: StoreCounts = { stored: 0, duplicate: 0, conflict: 0, deadLettered: 0, suppressed: 0, present: 0 };
   const subscriptions: Subscription[] = [];

@@ -33,6 +33,7 @@ const refusals = new Set([401, 403, 409, 422]);
 /** Confluent's error codes: no such subject, version, schema. A 404 without one comes from something that is no registry. */
 const notFound = new Set([40401, 40402, 40403]);
 
+const registerAttempts = 5;
 const maxId = 2 ** 31 - 1;
 const maxSchemas = 1_000;
 const maxReferences = 100;
@@ -104,18 +105,42 @@ export function createRegistry({ url, auth, timeoutMs }: RegistryOptions): Regis
     return { ok: true, kind: 'avro', text: inlineReferences(answer.schema, references) };
   };
 
+  /**
+   * The client sets the compatibility only after the schema is there: whoever asks in between, or after a process that died in
+   * between, finds none. Says whether that was so, and sets it.
+   */
+  const makeBackward = async (subject: string): Promise<boolean> => {
+    const path = `/config/${encodeURIComponent(subject)}`;
+    const config = (await get(path)) as { compatibilityLevel?: string } | null;
+    if (config !== null && config.compatibilityLevel !== 'NONE') return false;
+    try {
+      // Refused where somebody else did the same in this moment; the next try tells.
+      await fetch(`${url}${path}`, { method: 'PUT', headers: { ...headers, 'content-type': 'application/json' }, body: '{"compatibility":"BACKWARD"}', signal: AbortSignal.timeout(timeoutMs) });
+    } catch (error) {
+      throw unavailable(error);
+    }
+    return true;
+  };
+
   return {
     async register(subject, schemaText) {
-      try {
-        const { id } = await within(client.register({ type: SchemaType.AVRO, schema: schemaText }, { subject, compatibility: COMPATIBILITY.BACKWARD }));
-        return id;
-      } catch (error) {
-        const refused = asError(error).name === 'ConfluentSchemaRegistryCompatibilityError' || refusals.has(statusOf(error) ?? 0);
-        if (!refused) throw unavailable(error);
-        throw new MillraceError('registry_refused', `the schema registry refused the schema of ${subject}: ${asError(error).message}`, {
-          cause: error,
-          hint: 'Schemas may only change so that the newer one reads what the older one wrote.',
-        });
+      for (let attempt = 1; ; attempt++) {
+        try {
+          const { id } = await within(client.register({ type: SchemaType.AVRO, schema: schemaText }, { subject, compatibility: COMPATIBILITY.BACKWARD }));
+          return id;
+        } catch (error) {
+          const refused = asError(error).name === 'ConfluentSchemaRegistryCompatibilityError' || refusals.has(statusOf(error) ?? 0);
+          if (!refused) throw unavailable(error);
+          // Others may be registering the same for the first time: what they do in several steps is over in a moment.
+          if (attempt < registerAttempts && ((await makeBackward(subject)) || attempt === 1)) {
+            await new Promise(resolve => setTimeout(resolve, 100 * attempt));
+            continue;
+          }
+          throw new MillraceError('registry_refused', `the schema registry refused the schema of ${subject}: ${asError(error).message}`, {
+            cause: error,
+            hint: 'Schemas may only change so that the newer one reads what the older one wrote.',
+          });
+        }
       }
     },
     async writerSchema(id) {

@@ -38,7 +38,8 @@ function sentTime(event: CanonicalEvent): number | string | null {
   const text = event.raw.slice(span[0], span[1]);
   if (text === 'null') return null;
   if (text.startsWith('"')) return parseTime(JSON.parse(text) as string) ?? text;
-  return event.timestampMs;
+  // Seconds or milliseconds; or a member of that name which is no time of the event at all.
+  return [Number(text), Number(text) * 1_000].includes(event.timestampMs) ? event.timestampMs : text;
 }
 
 function withoutAdded(context: string | null): string | null {

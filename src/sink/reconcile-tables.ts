@@ -1,4 +1,5 @@
 import type { ClickHouse } from './clickhouse.ts';
+import { rebuildSomeProfiles } from './rebuild-profiles.ts';
 
 /** Where an id stands: a topic that was made again has several ids at one offset. */
 export interface IdPlace {
@@ -20,6 +21,8 @@ export interface StoredRow extends IdPlace {
   writeKeyId: string;
   /** As ClickHouse writes it. */
   receivedAt: string;
+  /** Whose profiles it counts to: user, anonymous, previous and group id, email. */
+  profileIds: string[];
 }
 
 /** What a row that goes is written down as. */
@@ -47,6 +50,8 @@ export interface ReconcileTables {
   removeIds(places: readonly IdPlace[], signal?: AbortSignal): Promise<void>;
   /** By place and stored_at. */
   removeRows(rows: readonly StoredRow[], signal?: AbortSignal): Promise<void>;
+  /** After rows were removed: profiles without what only those said. */
+  rebuildProfiles(rows: readonly StoredRow[], signal?: AbortSignal): Promise<void>;
   /** Duplicates and conflicts written down in that time whose record is in `events` all the same. */
   wrongOutcomes(sinceMs: number, untilMs: number, limit: number, signal?: AbortSignal): Promise<IdPlace[]>;
   removeConflicts(places: readonly IdPlace[], signal?: AbortSignal): Promise<void>;
@@ -88,15 +93,16 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
       const idList = ids.map(text).join();
       const rows = await clickhouse.rows(
         `SELECT tenant, event, toUnixTimestamp64Milli(timestamp), toUnixTimestamp64Milli(stored_at), event_id, topic, partition, offset, content_hash,
-           (${place}) IN (SELECT ${place} FROM outcomes WHERE event_id IN (${idList})), write_key_id, toString(received_at)
+           (${place}) IN (SELECT ${place} FROM outcomes WHERE event_id IN (${idList})), write_key_id, toString(received_at),
+           arrayFilter(id -> id != '', [user_id, anonymous_id, previous_id, group_id, email])
          FROM events WHERE event_id IN (${idList})`,
         {},
         signal,
       );
-      return rows.map(([tenant, event, timestamp, storedAt, eventId, topic, partition, offset, contentHash, hasOutcome, writeKeyId, receivedAt]) => ({
+      return rows.map(([tenant, event, timestamp, storedAt, eventId, topic, partition, offset, contentHash, hasOutcome, writeKeyId, receivedAt, profileIds]) => ({
         tenant: String(tenant), event: String(event), timestamp: String(timestamp), storedAt: String(storedAt), eventId: String(eventId), topic: String(topic), partition: Number(partition),
         offset: BigInt(String(offset)), contentHash: String(contentHash), hasOutcome: Number(hasOutcome) === 1,
-        writeKeyId: String(writeKeyId), receivedAt: String(receivedAt),
+        writeKeyId: String(writeKeyId), receivedAt: String(receivedAt), profileIds: profileIds as string[],
       }));
     },
     copyRow: (row, signal) =>
@@ -118,6 +124,12 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
       }, signal),
     removeIds: (places, signal) => clickhouse.command(`DELETE FROM event_ids WHERE (${place}) IN (${places.map(placeTuple).join()})`, signal),
     removeRows: (rows, signal) => clickhouse.command(`DELETE FROM events WHERE ${rowCondition(rows)}`, signal),
+    async rebuildProfiles(rows, signal) {
+      for (const tenant of new Set(rows.map(row => row.tenant))) {
+        const ids = [...new Set(rows.filter(row => row.tenant === tenant).flatMap(({ profileIds }) => profileIds))];
+        await rebuildSomeProfiles({ clickhouse, tenant, ids, ...(signal && { signal }) });
+      }
+    },
     async wrongOutcomes(sinceMs, untilMs, limit, signal) {
       const rows = await clickhouse.rows(
         `SELECT ${place} FROM outcomes

@@ -90,6 +90,9 @@ export async function removeSurplus(tables: ReconcileTables, ids: readonly strin
   const gone = losers.filter(loser => !kept.has(placeOf(loser)));
   if (gone.length > 0) await tables.removeIds(gone, signal);
   await tables.removeRows(losers, signal);
+  // The same event counts once in a profile however often it is stored; another one of the same id must not count at all.
+  const others = surplus.filter(({ loser, winner }) => loser.contentHash !== winner.contentHash).map(({ loser }) => loser);
+  if (others.length > 0) await tables.rebuildProfiles(others, signal);
   return losers;
 }
 

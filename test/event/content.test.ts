@@ -50,6 +50,11 @@ test('a time that was not sent says nothing; one that was, does', () => {
   assert.notEqual(timed('2025-01-01T00:00:00Z'), contentHash(read(event)));
 });
 
+test('a number that is called timestamp and is not the event’s time does not make a retry a conflict', () => {
+  const foreign = (receivedAtMs: number): CanonicalEvent => ({ ...read('{"type":"track","messageId":"m","userId":"u","event":"E"}', { receivedAtMs }), dialect: 'json', raw: '{"id":1,"timestamp":77}' });
+  assert.equal(contentHash(foreign(1)), contentHash(foreign(2)));
+});
+
 test('the same event as Avro, without raw text, and as JSON', () => {
   const json = read('{"type":"track","messageId":"m","userId":"u","event":"E","timestamp":"2025-01-01T00:00:00Z","properties":{"n":1.0}}', { ip: '::1' });
   assert.equal(contentHash({ ...json, raw: null, dialect: 'avro', context: null, integrations: '{}', properties: '{ "n": 1 }' }), contentHash(json));

@@ -81,7 +81,7 @@ export function createModelTables(clickhouse: ModelClickHouse, scheduler: Schedu
     rowsOf: ids =>
       clickhouse.ask({ from, label: 'reconciliation reads rows' }, () =>
         clickhouse.events.filter(({ eventId }) => ids.includes(eventId)).map(row => ({
-          topic, partition: row.partition, offset: row.offset, eventId: row.eventId, tenant: row.tenant, event: '', timestamp: '0', storedAt: String(row.storedAtMs), contentHash: row.contentHash, writeKeyId: '', receivedAt: '',
+          topic, partition: row.partition, offset: row.offset, eventId: row.eventId, tenant: row.tenant, event: '', timestamp: '0', storedAt: String(row.storedAtMs), contentHash: row.contentHash, writeKeyId: '', receivedAt: '', profileIds: [],
           hasOutcome: clickhouse.outcomes.some(same(row)),
         }))),
     copyRow: row =>
@@ -103,6 +103,8 @@ export function createModelTables(clickhouse: ModelClickHouse, scheduler: Schedu
     removeRows: rows =>
       change(`removes rows ${rows.map(({ partition, offset, storedAt }) => `${partition}/${offset} of ${storedAt.slice(-6)}`).join()}`, () =>
         remove(clickhouse.events, row => rows.some(gone => same(gone)(row) && gone.storedAt === String(row.storedAtMs))), 'removed'),
+    // Made of events: not modelled.
+    rebuildProfiles: () => Promise.resolve(),
     wrongOutcomes: (sinceMs, untilMs) =>
       clickhouse.ask({ from, label: 'reconciliation looks for wrong outcomes' }, () =>
         clickhouse.outcomes

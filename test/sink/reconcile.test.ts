@@ -26,9 +26,9 @@ afterEach(async () => {
 
 const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
 /** A row of `events` as another sink would have left it, `secondsAgo`. */
-const store = (n: number, partition: number, offset: number, { secondsAgo = 5, event = `it's "${n}"`, hash = 7, topic = 'events' } = {}): Promise<void> =>
-  clickhouse.command(`INSERT INTO events (tenant, event_id, message_id, event, timestamp, received_at, stored_at, topic, partition, offset, raw, content_hash)
-    VALUES ('te\\\\na''nt', '${id(n)}', 'm-${n}', '${event.replaceAll("'", "''")}', '2025-03-15 00:00:00.123', '2025-03-15 00:00:00', now64(3) - INTERVAL ${secondsAgo * 1_000} MILLISECOND, '${topic}', ${partition}, ${offset}, '{"hash":${hash}}', ${hash})`);
+const store = (n: number, partition: number, offset: number, { secondsAgo = 5, event = `it's "${n}"`, hash = 7, topic = 'events', user = '' } = {}): Promise<void> =>
+  clickhouse.command(`INSERT INTO events (tenant, event_id, message_id, event, timestamp, received_at, stored_at, topic, partition, offset, raw, content_hash, user_id)
+    VALUES ('te\\\\na''nt', '${id(n)}', 'm-${n}', '${event.replaceAll("'", "''")}', '2025-03-15 00:00:00.123', '2025-03-15 00:00:00', now64(3) - INTERVAL ${secondsAgo * 1_000} MILLISECOND, '${topic}', ${partition}, ${offset}, '{"hash":${hash}}', ${hash}, '${user}')`);
 const outcome = (n: number, partition: number, offset: number, secondsAgo = 0): Promise<void> =>
   clickhouse.command(`INSERT INTO outcomes (topic, partition, offset, tenant, event_id, outcome, reason, at) VALUES ('events', ${partition}, ${offset}, 't', '${id(n)}', 'duplicate', 'events/9/9', now64(3) - INTERVAL ${secondsAgo} SECOND)`);
 const pass = (wide = true): Promise<ReconcileResult> => reconcile({ tables: createReconcileTables(clickhouse, 10), log: testLog() }, wide);
@@ -56,6 +56,16 @@ test('other content is a conflict, with its text kept', async () => {
   await pass();
   assert.deepEqual(await places('outcomes', ", ' ', outcome"), ['1@1/20 conflict', '1@1/21 duplicate']);
   assert.deepEqual(await places('conflicts', ", ' ', stored_topic, toString(stored_partition), toString(stored_offset), ' ', message_id, raw"), ['1@1/20 events010 m-1{"hash":8}']);
+});
+
+test('what only the row said that went does not count in a profile any more', async () => {
+  await store(1, 0, 10, { secondsAgo: 9, user: 'ada' });
+  await store(1, 1, 20, { hash: 8, user: 'bob' });
+  await store(2, 1, 21, { user: 'bob' });
+  const users = (): Promise<unknown[][]> => clickhouse.rows('SELECT user_id, toUInt32(events) FROM users ORDER BY user_id');
+  assert.deepEqual(await users(), [['ada', 1], ['bob', 2]]);
+  await pass();
+  assert.deepEqual(await users(), [['ada', 1], ['bob', 1]]);
 });
 
 test('a row whose record has an outcome gives way, whenever it was stored: an insert that came late', async () => {
