@@ -74,6 +74,7 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     closeGraceMs: 5_000,
     log,
     onFatal,
+    onGap: meter.onGap,
   };
   const onEvents: BatchHandler = batch =>
     sink.events(withRecords(batch, record => ({ ...record, header: name => headerText(record.headers, name), headers: () => headerList(record.headers) })));

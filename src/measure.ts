@@ -3,6 +3,7 @@ import type { ErrorCode } from './errors.ts';
 import type { Metrics } from './metrics.ts';
 import type { ReconcileResult } from './sink/reconcile.ts';
 import type { StoreResult } from './sink/store-events.ts';
+import type { Gap } from './topic/subscribe.ts';
 
 /* What happens in a role, and which metrics that moves. The roles know callbacks only; compose.ts joins the two. */
 
@@ -13,6 +14,7 @@ export interface SinkMeter {
   onPass: (result: ReconcileResult) => void;
   /** `error` while a batch of the partition waits to be tried again, null when none does any more. */
   onWaiting: (topic: string, partition: number, error: Error | null) => void;
+  onGap: (gap: Gap) => void;
   /** Null: this sink holds the partition no more. */
   onLag: (topic: string, partition: number, lag: number | null) => void;
   /** Counts the values of a batch as long as `work` takes. */
@@ -58,6 +60,7 @@ export function measureSink(metrics: Metrics, sink: { eventTopics: readonly stri
         metrics.set('millrace_sink_waiting_batches', { code }, [...waiting.values()].filter(each => each === code).length);
       }
     },
+    onGap: ({ topic, reason }) => metrics.count('millrace_offset_gaps_total', { topic, reason }),
     onLag(topic, partition, lag) {
       const labels = { topic, partition: String(partition) };
       if (lag === null) metrics.remove('millrace_sink_lag', labels);

@@ -33,6 +33,7 @@ export const catalogue = {
   millrace_sink_joined: { role: 'sink', type: 'gauge', labels: [], help: '1 while the sink is a member of its consumer groups' },
   millrace_sink_waiting_batches: { role: 'sink', type: 'gauge', labels: ['code'], help: 'batches that wait to be tried again, by the code of what failed' },
   millrace_sink_batch_bytes: { role: 'sink', type: 'gauge', labels: [], help: 'bytes of record values in the batches under way' },
+  millrace_offset_gaps_total: { role: 'sink', type: 'counter', labels: ['topic', 'reason'], help: 'times that records were passed by or a position was lost: deleted, truncated, reset or skipped; the log names the offsets' },
   millrace_reconciled_total: { role: 'sink', type: 'counter', labels: [], help: 'rows removed since the same event was stored from another place first' },
   millrace_outcomes_corrected_total: { role: 'sink', type: 'counter', labels: [], help: 'outcomes removed since their record is in events after all' },
 } as const satisfies Record<string, Entry>;
