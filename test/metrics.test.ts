@@ -24,7 +24,7 @@ test('every metric is moved by something, and no label holds what users send', (
   const code = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts') && file !== 'metrics.ts').map(file => readFileSync(join(src, file), 'utf8')).join('\n');
   assert.deepEqual(Object.keys(catalogue).filter(name => !code.includes(`'${name}'`)), []);
   const labels = new Set(Object.values(catalogue).flatMap((entry): readonly string[] => entry.labels));
-  assert.deepEqual([...labels].sort(), ['code', 'outcome', 'partition', 'result', 'status', 'topic']);
+  assert.deepEqual([...labels].sort(), ['code', 'outcome', 'partition', 'reason', 'result', 'status', 'topic']);
 });
 
 test('a process shows the metrics of its own roles, and Node’s; two processes’ worth fit into one', async () => {
@@ -45,7 +45,9 @@ test('what a sink does, as numbers', async () => {
   // A clock ahead of ours makes nothing negative.
   meter.onStored({ topic: 't', partition: 1, stored: 1, duplicate: 0, conflict: 0, deadLettered: 0, suppressed: 0, present: 4, replay: true, deadLetterCodes: {}, lookUpMs: 250, insertMs: 250, oldestReceivedAtMs: 11_000 });
   meter.onPass({ removed: 2, corrected: 1, eventIds: [] });
+  meter.onGap({ topic: 't', partition: 0, reason: 'deleted', from: 3n, to: 5n, count: 2n });
   const values = await read(metrics);
+  assert.equal(values.sum('millrace_offset_gaps_total', { topic: 't', reason: 'deleted' }), 1);
   const outcomes = Object.fromEntries(['stored', 'duplicate', 'conflict', 'dead_lettered', 'suppressed', 'present'].map(outcome => [outcome, values.sum('millrace_sink_records_total', { outcome })]));
   assert.deepEqual(outcomes, { stored: 6, duplicate: 2, conflict: 1, dead_lettered: 4, suppressed: 1, present: 4 });
   assert.deepEqual([values.get('millrace_dead_letters_total{code="tombstone"}'), values.get('millrace_dead_letters_total{code="unreadable"}'), values.get('millrace_conflicts_total'), values.get('millrace_sink_replays_total')], [2, 2, 1, 2]);

@@ -11,6 +11,9 @@ export interface MendedInsert<R> {
   signal: AbortSignal;
 }
 
+/** Some 50 ms of work. */
+const rowsAtOnce = 1_000;
+
 /** More than this many questions would keep a partition waiting for minutes; what is still unclear then goes in bare. */
 const maxProbes = 400;
 
@@ -22,7 +25,12 @@ const maxProbes = 400;
 export async function insertMended<R>(clickhouse: ClickHouse, insert: MendedInsert<R>): Promise<Map<R, string>> {
   const { table, columns, rows, line, token, signal } = insert;
   const refused = new Map<R, string>();
-  const lines = new Map(rows.map(row => [row, line(row, false)]));
+  const lines = new Map<R, string>();
+  for (const row of rows) {
+    lines.set(row, line(row, false));
+    // Heartbeats must not wait for all of a large block.
+    if (lines.size % rowsAtOnce === 0) await new Promise(resolve => setImmediate(resolve));
+  }
   try {
     await clickhouse.insert({ table, columns, lines: [...lines.values()], token }, signal);
     return refused;

@@ -68,12 +68,17 @@ export interface StoreEventsOptions {
   onStored: (result: StoreResult) => void;
   /** Milliseconds of a clock that only runs forward. */
   now?: () => number;
+  /** Lets other work of the process run. */
+  breathe?: () => Promise<void>;
   /** Kept up with every batch. */
   profiles: Profiles;
   /** Leaves one row of each of these events, of which two were found (reconcile.ts). */
   makeSingle: (eventIds: readonly string[], signal: AbortSignal) => Promise<void>;
   log: Log;
 }
+
+/** Some 50 ms of work. */
+const recordsAtOnce = 1_000;
 
 /** Far less than the reconciliation looks back. */
 const maxLookUpAgeMs = 3 * 60_000;
@@ -108,6 +113,7 @@ interface Settled {
 export function createStoreEvents({ tables, read, bury, suppressions, profiles, makeSingle, onStored, log, ...options }: StoreEventsOptions): Store<EventRecord> {
   const claims = options.claims ?? createClaims();
   const trustIds = options.trustIds ?? true;
+  const breathe = options.breathe ?? (() => new Promise<void>(resolve => setImmediate(resolve)));
   const now = options.now ?? (() => performance.now());
 
   /** Inserts what is not stored yet and says what became of the rest. The ids must be claimed. */
@@ -192,7 +198,6 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     const firstOffset = records[0]?.offset ?? 0n;
     const lastOffset = records.at(-1)?.offset ?? 0n;
     const settledBefore = replay ? await tables.outcomesAt(request, firstOffset, lastOffset) : new Set<string>();
-    const readings = await read(topic, partition, records);
     await suppressions.refresh(signal);
 
     const outcomes: Outcome[] = [];
@@ -223,9 +228,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
 
     const events: StorableEvent[] = [];
     const recordsOf = new Map<StorableEvent, EventRecord>();
-    records.forEach((record, index) => {
-      const reading = readings[index];
-      if (reading === undefined) return;
+    const take = (record: EventRecord, reading: ReadRecord): void => {
       // The id says that it was this very record: a topic made again has other records at the same offsets.
       if (settledBefore.has(placedId(record.offset, letterIds({ topic, partition, offset: record.offset }, record).id))) return;
       if (!reading.ok) {
@@ -237,7 +240,17 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       const storable: StorableEvent = { offset: record.offset, key, event, eventId, source, contentHash: contentHash(event) };
       events.push(storable);
       recordsOf.set(storable, record);
-    });
+    };
+    for (let at = 0; at < records.length; at += recordsAtOnce) {
+      // Heartbeats, and other partitions, must not wait for all of a large batch.
+      if (at > 0) await breathe();
+      const some = records.slice(at, at + recordsAtOnce);
+      const readings = await read(topic, partition, some);
+      some.forEach((record, index) => {
+        const reading = readings[index];
+        if (reading !== undefined) take(record, reading);
+      });
+    }
 
     const release = await claims.take(new Set(events.map(({ eventId }) => eventId)), signal);
     let settled: Settled;

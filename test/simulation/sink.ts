@@ -94,6 +94,7 @@ export function startSink(world: SinkWorld, name: string): SimSink {
     async makeSingle(ids) {
       await removeSurplus(tables.reconciliation, ids);
     },
+    breathe: () => Promise.resolve(),
     // Rebuilt from events and idempotent: not modelled.
     profiles: { feed: () => Promise.resolve(), settle: () => Promise.resolve() },
     onStored: () => undefined,
