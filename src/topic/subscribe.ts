@@ -56,6 +56,8 @@ export interface SubscribeOptions {
   maxWaitMs: number;
   minBytes: number;
   maxBytesPerPartition: number;
+  /** What the fetches of all partitions together may bring, shared among them when it starts; a partition always gets 256 KiB. Default: no limit. */
+  maxFetchBytes?: number;
   partitionsConcurrently: number;
   /** How long close() lets running batches end by themselves. */
   closeGraceMs: number;
@@ -90,6 +92,10 @@ const restartDelaysMs = [500, 1_000, 2_000, 5_000, 10_000];
 export async function subscribe(options: SubscribeOptions): Promise<Subscription> {
   const { connection, groupId, topic, sessionTimeoutMs, rebalanceTimeoutMs = 60_000, log } = options;
   const kafka = createKafka(connection, log);
+  const watch = createTopicWatch(connection, topic);
+  // Where no broker answers, connecting says so.
+  const partitionCount = (await watch.look().catch(() => null))?.partitionCount ?? 1;
+  const maxBytesPerPartition = shareOfFetch(options.maxBytesPerPartition, options.maxFetchBytes, partitionCount);
   const consumer = kafka.consumer({
     groupId,
     sessionTimeout: sessionTimeoutMs,
@@ -97,16 +103,15 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
     heartbeatInterval: Math.floor(sessionTimeoutMs / 5),
     maxWaitTimeInMs: options.maxWaitMs,
     minBytes: options.minBytes,
-    maxBytesPerPartition: options.maxBytesPerPartition,
+    maxBytesPerPartition,
     // Never the limit: a replay must be given at least what its first fetch was given.
-    maxBytes: 64 * options.maxBytesPerPartition,
+    maxBytes: Math.max(64 * maxBytesPerPartition, 2 * (options.maxFetchBytes ?? 0)),
     // kafkajs looks for added partitions when its metadata is older than this.
     metadataMaxAge: 5_000,
     allowAutoTopicCreation: false,
     readUncommitted: false,
     retry: { retries: 5, restartOnFailure: () => Promise.resolve(false) },
   });
-  const watch = createTopicWatch(connection, topic);
   let session: LiveSession | null = null;
   let closing = false;
   /** consumer.stop() is under way, for a start that follows: batches are turned away without a rejoin. */
@@ -272,4 +277,10 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
       }
     },
   };
+}
+
+/** Bytes that one partition's fetch may bring, so that large batches do not need more memory than there is. */
+export function shareOfFetch(maxBytesPerPartition: number, maxFetchBytes: number | undefined, partitionCount: number): number {
+  if (maxFetchBytes === undefined) return maxBytesPerPartition;
+  return Math.min(maxBytesPerPartition, Math.max(256 * 1024, Math.floor(maxFetchBytes / Math.max(1, partitionCount))));
 }

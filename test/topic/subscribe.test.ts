@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { headerText } from '../../src/topic/subscribe.ts';
+import { headerText, shareOfFetch } from '../../src/topic/subscribe.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { valuesOf as values, withTopic } from '../helpers/topic-scene.ts';
 
@@ -133,4 +133,10 @@ test('one failing partition ends the session of all, and no handler outlives it'
     assert.equal(journal[0], 'the handler of partition 1 ended');
     assert.deepEqual(journal.slice(1).sort(), ['partition 0 again', 'partition 1 again']);
   });
+});
+
+test('what a fetch may bring is shared among the partitions', () => {
+  const mebibyte = 1024 * 1024;
+  assert.deepEqual([1, 2, 12, 1_000].map(count => shareOfFetch(16 * mebibyte, 24 * mebibyte, count)), [16 * mebibyte, 12 * mebibyte, 2 * mebibyte, 256 * 1024]);
+  assert.equal(shareOfFetch(7, undefined, 12), 7);
 });
