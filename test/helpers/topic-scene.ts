@@ -37,7 +37,9 @@ export async function withTopic(partitions: number, work: (scene: TopicScene) =>
   const admin = kafka.admin();
   await admin.connect();
   const create = async (numPartitions: number): Promise<void> => {
-    await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions, configEntries: Object.entries(config).map(([name, value]) => ({ name, value })) }] });
+    // kafkajs' own wait for the leaders fails where the broker does not know the topic yet.
+    await admin.createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions, configEntries: Object.entries(config).map(([name, value]) => ({ name, value })) }] });
+    await eventually(() => admin.fetchTopicMetadata({ topics: [topic] }).then(({ topics }) => topics[0]?.partitions.filter(({ leader }) => leader >= 0).length, () => 0), count => count === numPartitions);
   };
   const joined: Subscription[] = [];
   try {
