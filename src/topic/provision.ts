@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Admin } from 'kafkajs';
 import { MillraceError, asError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
@@ -25,7 +26,7 @@ export async function provisionTopics(connection: KafkaConnection, topics: reado
     const missing = topics.filter(({ topic }) => !existing.has(topic));
     if (missing.length === 0) return;
     await admin.createTopics({
-      waitForLeaders: true,
+      waitForLeaders: false,
       topics: missing.map(({ topic, partitions, retentionMs, maxMessageBytes }) => ({
         topic,
         numPartitions: partitions,
@@ -36,8 +37,24 @@ export async function provisionTopics(connection: KafkaConnection, topics: reado
         ],
       })),
     });
+    await untilLed(admin, missing);
     for (const { topic, partitions } of missing) log.info({ topic, partitions }, 'topic made');
   });
+}
+
+/** kafkajs' own wait for the leaders fails where a broker does not know the topic yet. */
+async function untilLed(admin: Admin, topics: readonly TopicPlan[]): Promise<void> {
+  const deadline = Date.now() + 15_000;
+  for (;;) {
+    try {
+      const found = await admin.fetchTopicMetadata({ topics: topics.map(({ topic }) => topic) });
+      if (found.topics.every(({ partitions }) => partitions.length > 0 && partitions.every(({ leader }) => leader >= 0))) return;
+      if (Date.now() > deadline) throw new Error('topics were made, and have no leaders yet');
+    } catch (thrown) {
+      if (Date.now() > deadline) throw thrown;
+    }
+    await sleep(100);
+  }
 }
 
 /** All topics that there are. Throws `kafka_unavailable` or `kafka_refused`. */
