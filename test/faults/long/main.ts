@@ -43,6 +43,10 @@ const result = await drive({
   lateMs: 31_000,
   say: line => console.log(line),
   signal: stopping.signal,
+}).catch((thrown: unknown) => {
+  if (!stopping.signal.aborted) throw thrown;
+  console.error('stopped before its end; nothing is left running');
+  process.exit(130);
 });
 console.log(`\n${tableOf(new Map([[String(seed), factsOf(result)]]))}\n`);
 if (result.findings.doubles.length > 0) console.log(`from two partitions at the same moment, the first 20:\n${result.findings.doubles.slice(0, 20).map(doubleText).join('\n')}`);
