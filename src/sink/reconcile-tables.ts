@@ -107,13 +107,23 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
     },
     copyRow: (row, signal) =>
       clickhouse.command(`INSERT INTO events SELECT * REPLACE (now64(3) AS stored_at) FROM (SELECT * FROM events WHERE ${rowCondition([row])} LIMIT 1)`, signal),
-    keepContent: (loser, winner, signal) =>
-      clickhouse.command(
-        `INSERT INTO conflicts (tenant, event_id, message_id, stored_topic, stored_partition, stored_offset, topic, partition, offset, raw)
-         SELECT tenant, event_id, message_id, ${text(winner.topic)}, ${winner.partition}, ${winner.offset}, topic, partition, offset, raw FROM events
+    async keepContent(loser, winner, signal) {
+      const rows = await clickhouse.rows(
+        `SELECT tenant, event_id, message_id, topic, partition, offset, raw FROM events
          WHERE ${rowCondition([loser])} AND (${place}) NOT IN (SELECT ${place} FROM conflicts WHERE event_id = ${text(loser.eventId)}) LIMIT 1`,
+        {},
         signal,
-      ),
+      );
+      const [row] = rows;
+      if (row === undefined) return;
+      // Under a token, which two passes at once share.
+      await clickhouse.insert({
+        table: 'conflicts',
+        columns: ['stored_topic', 'stored_partition', 'stored_offset', 'tenant', 'event_id', 'message_id', 'topic', 'partition', 'offset', 'raw'],
+        lines: [JSON.stringify([winner.topic, winner.partition, String(winner.offset), ...row])],
+        token: `reconcile/conflict/${loser.topic}/${loser.partition}/${loser.offset}/${loser.eventId}`,
+      }, signal);
+    },
     insertOutcomes: (outcomes, token, signal) =>
       clickhouse.insert({
         table: 'outcomes',
