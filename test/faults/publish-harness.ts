@@ -6,6 +6,7 @@ import { Kafka, logLevel, type ITopicConfig } from 'kafkajs';
 import { createLog } from '../../src/telemetry.ts';
 import type { OutgoingRecord, Publisher } from '../../src/topic/publish.ts';
 import { startTestStack } from '../helpers/local.ts';
+import { createTopic } from '../helpers/create-topic.ts';
 
 export const log = createLog('fatal');
 
@@ -34,7 +35,7 @@ export async function startOwnKafka(): Promise<OwnKafka> {
       const topic = config.topic ?? `t-${randomUUID()}`;
       const admin = kafka.admin();
       await admin.connect();
-      await admin.createTopics({ waitForLeaders: true, topics: [{ numPartitions: 12, ...config, topic }] });
+      await createTopic(admin, { numPartitions: 12, ...config, topic });
       await admin.disconnect();
       return topic;
     },

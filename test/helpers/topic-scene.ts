@@ -9,6 +9,7 @@ import type { KafkaConnection } from '../../src/topic/connection.ts';
 import { createPublisher } from '../../src/topic/publish.ts';
 import { subscribe } from '../../src/topic/subscribe.ts';
 import type { BatchHandler, RecordBatch, SubscribeOptions, Subscription } from '../../src/topic/subscribe.ts';
+import { createTopic } from './create-topic.ts';
 import { eventually } from './eventually.ts';
 import { sharedStack, testLog } from './shared-stack.ts';
 
@@ -37,9 +38,7 @@ export async function withTopic(partitions: number, work: (scene: TopicScene) =>
   const admin = kafka.admin();
   await admin.connect();
   const create = async (numPartitions: number): Promise<void> => {
-    // kafkajs' own wait for the leaders fails where the broker does not know the topic yet.
-    await admin.createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions, configEntries: Object.entries(config).map(([name, value]) => ({ name, value })) }] });
-    await eventually(() => admin.fetchTopicMetadata({ topics: [topic] }).then(({ topics }) => topics[0]?.partitions.filter(({ leader }) => leader >= 0).length, () => 0), count => count === numPartitions);
+    await createTopic(admin, { topic, numPartitions, configEntries: Object.entries(config).map(([name, value]) => ({ name, value })) });
   };
   const joined: Subscription[] = [];
   try {

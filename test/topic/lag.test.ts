@@ -8,6 +8,7 @@ import type { LagWatch } from '../../src/topic/lag.ts';
 import type { RecordBatch } from '../../src/topic/subscribe.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { sharedStack, testLog } from '../helpers/shared-stack.ts';
+import { createTopic } from '../helpers/create-topic.ts';
 
 const brokers = sharedStack().kafkaBrokers.split(',');
 let admin: Admin;
@@ -23,7 +24,7 @@ after(() => Promise.all([admin.disconnect(), producer.disconnect()]));
 /** A topic of two partitions with so many records each, and what is told of a member that holds both. */
 async function scene(counts: [number, number], options: { brokers?: string[] } = {}) {
   const topic = `lag-${randomUUID().slice(0, 8)}`;
-  await admin.createTopics({ topics: [{ topic, numPartitions: 2 }], waitForLeaders: true });
+  await createTopic(admin, { topic, numPartitions: 2 });
   for (const [partition, count] of counts.entries()) {
     if (count > 0) await producer.send({ topic, messages: Array.from({ length: count }, () => ({ partition, value: 'x' })) });
   }

@@ -6,6 +6,7 @@ import { createLog } from '../../src/telemetry.ts';
 import { partitionOfKey } from '../../src/topic/partition.ts';
 import { createPublisher, type OutgoingRecord, type PublisherOptions } from '../../src/topic/publish.ts';
 import { freePorts, startTestStack, type TestStack } from '../helpers/local.ts';
+import { createTopic } from '../helpers/create-topic.ts';
 
 const log = createLog('silent');
 let stack: TestStack;
@@ -35,7 +36,7 @@ async function withAdmin<T>(work: (admin: ReturnType<Kafka['admin']>) => Promise
 
 async function newTopic(config: Partial<ITopicConfig> = {}): Promise<string> {
   const topic = config.topic ?? `t-${randomUUID()}`;
-  await withAdmin((admin) => admin.createTopics({ waitForLeaders: true, topics: [{ numPartitions: 12, ...config, topic }] }));
+  await withAdmin((admin) => createTopic(admin, { numPartitions: 12, ...config, topic }));
   return topic;
 }
 
