@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Admin } from 'kafkajs';
 import { MillraceError, asError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
 import { openMetadata } from './committed-metadata.ts';
-import { createKafka } from './connection.ts';
 import type { KafkaConnection } from './connection.ts';
+import { withAdmin } from './provision.ts';
 import { subscribe } from './subscribe.ts';
 import type { RecordBatch, SubscribeOptions } from './subscribe.ts';
 import { createTopicWatch } from './topic-state.ts';
@@ -83,9 +82,8 @@ export async function readRanges({ connection, ranges, handler, onProgress, subs
   if (topic === undefined || wanted.size === 0) return;
   const groupId = `millrace.replay.${randomUUID()}`;
   const positions = new Map([...wanted.values()].map(({ partition, from }) => [partition, from]));
-  let lastFault: Error | null = null;
+  const faults: { last: Error | null; final: Error | null } = { last: null, final: null };
   let progressAt = performance.now();
-  let fatal: MillraceError | null = null;
 
   const reached = (partition: number, position: bigint): void => {
     if (position <= (positions.get(partition) ?? position)) return;
@@ -93,8 +91,8 @@ export async function readRanges({ connection, ranges, handler, onProgress, subs
     progressAt = performance.now();
     onProgress([...wanted.values()].reduce((sum, { partition: each, from, to }) => sum + min(positions.get(each) ?? from, to) - from, 0n));
   };
-  // Where nothing is wanted, or no more, the group goes on at the end: it cannot leave a single partition out.
-  await withAdmin(connection, log, admin => admin.setOffsets({ groupId, topic, partitions: ranges.map(({ partition, from, end }) => ({ partition, offset: String(wanted.has(partition) ? from : end) })) }));
+  // Nothing is committed: kafkajs takes 5 s to set the offsets of a group, and this one ends with the process. What lies before a
+  // range is passed in one step, and so is what lies behind: a group cannot leave a single partition out.
   const reading = await subscribe({
     ...subscription,
     connection,
@@ -102,24 +100,25 @@ export async function readRanges({ connection, ranges, handler, onProgress, subs
     topic,
     maxWaitMs: 200,
     closeGraceMs: 10_000,
-    log,
-    onFatal: error => (fatal = error),
+    log: withoutLateBegin(log),
+    onFatal: error => (faults.final = error),
     handler: async batch => {
       const range = wanted.get(batch.partition);
-      if (range === undefined) return batch.endOffset;
+      if (range === undefined) return max(batch.endOffset, ranges.find(({ partition }) => partition === batch.partition)?.end ?? 0n);
+      const position = positions.get(batch.partition) ?? range.from;
+      if (batch.endOffset <= position) return position;
       if (signal.aborted) {
         await sleep(lookEveryMs);
         return 0n;
       }
-      const records = batch.records.filter(({ offset }) => offset >= range.from && offset < range.to);
+      const records = batch.records.filter(({ offset }) => offset >= position && offset < range.to);
       try {
         if (records.length > 0) await handler({ ...batch, records });
       } catch (thrown) {
-        lastFault = asError(thrown);
+        faults.last = asError(thrown);
         throw thrown;
       }
       const next = batch.endOffset < range.to ? batch.endOffset : max(batch.endOffset, range.end);
-      await batch.commit(next, '');
       reached(batch.partition, next);
       return next;
     },
@@ -130,9 +129,9 @@ export async function readRanges({ connection, ranges, handler, onProgress, subs
       for (const partition of wanted.keys()) reached(partition, reading.position(partition) ?? 0n);
       if ([...wanted.values()].every(({ partition, to }) => (positions.get(partition) ?? 0n) >= to)) return;
       signal.throwIfAborted();
-      if (fatal !== null) throw fatal;
+      if (faults.final !== null) throw faults.final;
       if (performance.now() - progressAt > patienceMs) {
-        throw lastFault ?? new MillraceError('kafka_unavailable', `no records of ${topic} came for ${Math.round(patienceMs / 1000)} s`);
+        throw faults.last ?? new MillraceError('kafka_unavailable', `no records of ${topic} came for ${Math.round(patienceMs / 1000)} s`);
       }
       await sleep(lookEveryMs);
     }
@@ -142,16 +141,10 @@ export async function readRanges({ connection, ranges, handler, onProgress, subs
   }
 }
 
-async function withAdmin<T>(connection: KafkaConnection, log: Log, work: (admin: Admin) => Promise<T>): Promise<T> {
-  const admin = createKafka(connection, log).admin({ retry: { retries: 3 } });
-  try {
-    await admin.connect();
-    return await work(admin);
-  } catch (thrown) {
-    throw new MillraceError('kafka_unavailable', `Kafka at ${connection.brokers.join(', ')}: ${asError(thrown).message}`, { cause: thrown });
-  } finally {
-    await admin.disconnect();
-  }
+/** A group that is new begins where the topic does, which is nothing to warn of here. */
+function withoutLateBegin(log: Log): Log {
+  const warn = (details: { event?: string }, message: string): void => log[details.event === 'group_begins_late' ? 'debug' : 'warn'](details, message);
+  return Object.assign(Object.create(log) as Log, { warn });
 }
 
 function max(a: bigint, b: bigint): bigint {
