@@ -13,6 +13,8 @@ import { createFreshTable, finishOthers } from './sink/fresh-table.ts';
 import type { Store } from './sink/partitions.ts';
 import { cutBatch, planOf, planToken } from './sink/plan.ts';
 import { createProfiles, rebuildProfiles } from './sink/rebuild-profiles.ts';
+import { createReconcileTables } from './sink/reconcile-tables.ts';
+import { removeSurplus } from './sink/reconcile.ts';
 import { createStoreEvents } from './sink/store-events.ts';
 import type { EventRecord, ReadEvents } from './sink/store-events.ts';
 import { createSuppressions } from './sink/suppressions.ts';
@@ -81,6 +83,7 @@ export async function replay(options: ReplayOptions, config: Config, endpoints: 
     await finishOthers(clickhouse, log);
     const store = createStoreEvents({
       tables: createEventTables(clickhouse), read, suppressions: createSuppressions(clickhouse), profiles: createProfiles(clickhouse), trustIds: false, log,
+      makeSingle: async (ids, ended) => void (await removeSurplus(createReconcileTables(clickhouse), ids, ended)),
       async bury(letters) {
         const results = await publisher.publish(letters.map(letter => deadLetterRecord(config.topic.deadLetters, letter)));
         for (const result of results) if (!result.ok) throw result.error;

@@ -158,9 +158,11 @@ test('rows that somebody deleted come back exactly once, and nothing else change
   assert.deepEqual([again.code, added(again.text)], [0, 0]);
   assert.match(again.text, /(\d+) {2}rows were there\n +\d+ {2}had their outcome\n$/);
   // Under tokens of its own: ClickHouse would silently drop the same rows.
-  assert.equal(await lose(), lost);
-  assert.equal(added((await run(['--yes'])).text), lost);
-  assert.deepEqual(await eventRows(), rows);
+  for (let time = 0; time < 2; time++) {
+    assert.equal(await lose(), lost);
+    assert.equal(added((await run(['--yes'])).text), lost);
+    assert.deepEqual(await eventRows(), rows);
+  }
   assert.deepEqual(await accounts(), before);
 });
 
