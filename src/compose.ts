@@ -23,6 +23,7 @@ import type { OutgoingRecord, Publisher } from './topic/publish.ts';
 
 export { endpointsOf };
 export type { Deps, Endpoints, Role };
+export * from './compose-replay.ts';
 export * from './compose-sink.ts';
 export * from './compose-tools.ts';
 

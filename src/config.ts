@@ -86,10 +86,10 @@ const topicNames = { events: 'millrace.events', deadLetters: 'millrace.dead-lett
  * The configuration from the environment and its file. The only reader of variables; everything else is handed what it needs.
  * Throws `config_invalid` with every fault in its message, one a line.
  */
-export function readConfig(environment: Environment, packageRoot: string, workingFolder: string, role: 'up' | 'door' | 'sink' | 'redrive'): Config {
+export function readConfig(environment: Environment, packageRoot: string, workingFolder: string, role: 'up' | 'door' | 'sink' | 'redrive' | 'replay'): Config {
   const faults: string[] = [];
   /** Commands that run beside `npm start` find its embedded parts by their ports. */
-  const beside = role === 'redrive';
+  const beside = role === 'redrive' || role === 'replay';
   const text = (name: keyof typeof variables): string | null => {
     const value = environment[name]?.trim();
     return value === undefined || value === '' ? null : value;

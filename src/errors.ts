@@ -57,6 +57,7 @@ export const catalogue = {
   clickhouse_unavailable: { status: 503, retryable: true, meaning: 'ClickHouse cannot be reached, is read-only, full or overloaded' },
   clickhouse_refused: { status: null, retryable: false, meaning: 'ClickHouse refused a statement' },
   migration_changed: { status: null, retryable: false, meaning: 'a migration that was applied has been edited since' },
+  replay_kept: { status: null, retryable: false, meaning: 'the table that a replay is to keep has the name of one that is there' },
   ownership_lost: { status: null, retryable: true, meaning: 'a partition was taken over by another consumer in the middle of a batch' },
 
   // Starting the embedded stack.

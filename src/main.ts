@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { fileURLToPath } from 'node:url';
-import { askConnections, endpointsOf, parseRedriveOptions, provision, redrive, redriveHelp, requireDoorPort, startDoor, startEmbedded, startSink, startSinkHealth } from './compose.ts';
-import type { Deps, RedriveOptions, Role, Terminal } from './compose.ts';
+import { askConnections, endpointsOf, parseRedriveOptions, parseReplayOptions, provision, redrive, redriveHelp, replay, replayHelp, requireDoorPort, startDoor, startEmbedded, startSink, startSinkHealth } from './compose.ts';
+import type { Deps, Endpoints, ReplayTerminal, Role, Terminal } from './compose.ts';
 import { readConfig, variables } from './config.ts';
 import type { Config } from './config.ts';
 import { MillraceError, asError } from './errors.ts';
@@ -21,9 +21,12 @@ const commands = {
   door: 'the HTTP front door alone',
   sink: 'the consumer group that fills ClickHouse alone (answers /livez, /readyz and /metrics on PORT)',
   redrive: 'publishes dead letters again (`millrace redrive --help`)',
+  replay: 'runs what the topics still have through contract and tables again (`millrace replay --help`)',
   check: 'names every fault of the environment, the configuration file and the parts that have a URL; exit code 1 if there is one',
 } as const;
 type Command = keyof typeof commands;
+/** A command that ends by itself, with its exit code. */
+type Tool = (config: Config, endpoints: Endpoints, deps: Deps, terminal: Terminal & ReplayTerminal, signal: AbortSignal) => Promise<number>;
 
 const help = `millrace ${version}: HTTP and Kafka in, ClickHouse out, exactly once
 
@@ -42,7 +45,11 @@ await main(process.argv.slice(2));
 async function main(args: readonly string[]): Promise<void> {
   const [command, ...rest] = args;
   if (command === 'redrive') {
-    await startRedrive(rest);
+    await startTool(command, parseRedriveOptions(rest), redriveHelp, options => (...parts) => redrive(options, ...parts));
+    return;
+  }
+  if (command === 'replay') {
+    await startTool(command, parseReplayOptions(rest), replayHelp, options => (...parts) => replay(options, ...parts));
     return;
   }
   if (args.includes('--help') || args.includes('-h') || command === undefined || command === 'help') {
@@ -76,26 +83,25 @@ async function check(): Promise<void> {
 }
 
 /** What can be told without a stack: help, and what was not understood. */
-async function startRedrive(args: readonly string[]): Promise<void> {
-  const parsed = parseRedriveOptions(args);
+async function startTool<Options>(name: 'redrive' | 'replay', parsed: { ok: true; options: Options } | { ok: false; reason: string } | { ok: 'help' }, toolHelp: string, toolOf: (options: Options) => Tool): Promise<void> {
   if (parsed.ok === true) {
-    await run('redrive', parsed.options);
+    await run(name, toolOf(parsed.options));
     return;
   }
-  if (parsed.ok === 'help') process.stdout.write(redriveHelp);
+  if (parsed.ok === 'help') process.stdout.write(toolHelp);
   else {
-    process.stderr.write(`millrace redrive: ${parsed.reason}\nTry: npx millrace redrive --help\n`);
+    process.stderr.write(`millrace ${name}: ${parsed.reason}\nTry: npx millrace ${name} --help\n`);
     process.exitCode = 2;
   }
 }
 
 /** From start to end of one command: exit code 0 after a signal, 1 after a fault that is named on standard error, a tool's own. */
-async function run(command: Exclude<Command, 'check'>, redriveOptions: RedriveOptions | null = null): Promise<void> {
+async function run(command: Exclude<Command, 'check'>, tool: Tool | null = null): Promise<void> {
   const running: Role[] = [];
   const stop = new AbortController();
   let fatal: Error | null = null;
   // A tool that is stopped has not done all.
-  let exitCode = redriveOptions === null ? 0 : 1;
+  let exitCode = tool === null ? 0 : 1;
   let log: Log = createLog('warn');
   const onSignal = (signal: NodeJS.Signals): void => {
     // A second Ctrl-C means now. Children of the embedded stack are found and stopped at the next start.
@@ -118,12 +124,12 @@ async function run(command: Exclude<Command, 'check'>, redriveOptions: RedriveOp
   try {
     const config = readConfig(process.env, packageRoot, process.cwd(), command);
     log = createLog(config.logLevel);
-    await requireReachable(config, ...(redriveOptions === null ? [] : ['Is `npm start` running here? Else set KAFKA_BROKERS, SCHEMA_REGISTRY_URL and CLICKHOUSE_URL.']));
+    await requireReachable(config, ...(tool === null ? [] : ['Is `npm start` running here? Else set KAFKA_BROKERS, SCHEMA_REGISTRY_URL and CLICKHOUSE_URL.']));
     if (command === 'up') await up(config, deps(), running, stop.signal);
     else if (command === 'door') await door(config, deps(), running);
-    else if (redriveOptions !== null) exitCode = await redrive(redriveOptions, config, endpointsOf(config, null), deps(), terminal(stop.signal), stop.signal);
+    else if (tool !== null) exitCode = await tool(config, endpointsOf(config, null), deps(), terminal(stop.signal), stop.signal);
     else await sink(config, deps(), running);
-    if (redriveOptions === null) await aborted(stop.signal);
+    if (tool === null) await aborted(stop.signal);
   } catch (thrown) {
     if (!stop.signal.aborted || fatal !== null) fatal ??= asError(thrown);
   }
@@ -229,11 +235,12 @@ function createProgress(): { show: (line: string) => void; done: () => void } {
 }
 
 /** The terminal of a tool: answers on standard output, progress on standard error. */
-function terminal(signal: AbortSignal): Terminal {
+function terminal(signal: AbortSignal): Terminal & ReplayTerminal {
   const { stdin, stdout, stderr } = process;
   return {
     write: text => void stdout.write(text),
     progress: line => void stderr.write(stderr.isTTY ? `\r\x1b[2K${line}\r` : `${line}\n`),
+    progressEveryMs: stderr.isTTY ? 200 : 3_000,
     ask: !stdin.isTTY || !stdout.isTTY
       ? null
       : async question => {

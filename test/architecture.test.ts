@@ -34,6 +34,7 @@ const allowed: Record<string, string[]> = {
   topic: ['event', 'contract'],
   sink: ['event', 'contract'],
   redrive: ['event', 'contract'],
+  replay: ['event', 'contract'],
   local: [],
 };
 const forAll = ['errors.ts', 'telemetry.ts'];

@@ -84,7 +84,8 @@ export function placedId(offset: unknown, id: unknown): string {
   return `${String(offset)}/${String(id)}`;
 }
 
-export function createEventTables(clickhouse: ClickHouse): EventTables {
+/** `eventsTable` stands for `events`: another table of the same columns that takes the rows, and is asked for them. */
+export function createEventTables(clickhouse: ClickHouse, eventsTable = 'events'): EventTables {
   const placedIds = (rows: readonly unknown[][]): Set<string> => new Set(rows.map(([offset, id]) => placedId(offset, id)));
   const idsAt = async (table: 'outcomes' | 'conflicts', { topic, partition, signal }: BatchPlace, first: bigint, last: bigint): Promise<Set<string>> =>
     placedIds(await clickhouse.rows(
@@ -99,7 +100,7 @@ export function createEventTables(clickhouse: ClickHouse): EventTables {
       // Their times let ClickHouse read a slice of the table only.
       const times = events.map(({ event }) => storedTimeMs(event.timestampMs));
       return placedIds(await clickhouse.rows(
-        `SELECT offset, event_id FROM events
+        `SELECT offset, event_id FROM ${eventsTable}
          WHERE ${within === 'own' ? 'timestamp BETWEEN fromUnixTimestamp64Milli({from: Int64}) AND fromUnixTimestamp64Milli({to: Int64}) AND' : ''}
            topic = {topic: String} AND partition = {partition: UInt32} AND offset BETWEEN {first: UInt64} AND {last: UInt64}`,
         {
@@ -129,7 +130,7 @@ export function createEventTables(clickhouse: ClickHouse): EventTables {
     },
     insertEvents: ({ topic, partition, signal }, events, token) =>
       insertMended(clickhouse, {
-        table: 'events',
+        table: eventsTable,
         columns: eventColumns,
         rows: events,
         line: (row, bare) => eventRow(row.event, { topic, partition, ...row }, bare),

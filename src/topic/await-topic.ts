@@ -65,6 +65,7 @@ export function subscribeWhenThere(options: AwaitTopicOptions): Subscription {
   return {
     joined: () => subscription?.joined() ?? true,
     partitions: () => subscription?.partitions() ?? [],
+    position: partition => subscription?.position(partition) ?? null,
     async close() {
       stop.abort();
       await running;

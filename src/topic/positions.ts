@@ -84,6 +84,8 @@ export interface PositionsOptions {
 /** The positions of one session. */
 export interface Positions {
   begin(partition: number, start: Start): void;
+  /** What is read next; null before the session has begun, and where the partition is not its own. */
+  at(partition: number): bigint | null;
   /** Whether a batch fetched at `fetched` is the one to handle now; else another will come. */
   judge(partition: number, fetched: bigint): Promise<boolean>;
   /** A batch was handled: `next` is read next. */
@@ -115,6 +117,7 @@ export function createPositions(options: PositionsOptions): Positions {
         places.set(partition, { position, placed: false, sought: null, passed: null });
       } else place(partition, position);
     },
+    at: partition => places.get(partition)?.position ?? null,
     async judge(partition, fetched) {
       const known = places.get(partition);
       if (known === undefined || known.position === fetched || (known.sought === known.position && known.passed === fetched)) {

@@ -63,7 +63,7 @@ export async function topicNames(connection: KafkaConnection, log: Log): Promise
 }
 
 /** One admin connection for the length of `work`; its faults become `kafka_unavailable` or `kafka_refused`. */
-async function withAdmin<T>(connection: KafkaConnection, log: Log, work: (admin: Admin) => Promise<T>): Promise<T> {
+export async function withAdmin<T>(connection: KafkaConnection, log: Log, work: (admin: Admin) => Promise<T>): Promise<T> {
   const admin = createKafka(connection, log).admin({ retry: { retries: 5 } });
   try {
     await admin.connect();

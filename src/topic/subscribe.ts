@@ -79,6 +79,8 @@ export interface Subscription {
   joined(): boolean;
   /** The partitions that this member holds now. */
   partitions(): readonly number[];
+  /** What is read next, beyond control records too; null while that is not known or the partition is another's. */
+  position(partition: number): bigint | null;
   close(): Promise<void>;
 }
 
@@ -258,6 +260,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   return {
     joined: () => session !== null && session.cause === null,
     partitions: () => (session !== null && session.cause === null ? session.partitions : []),
+    position: partition => (session !== null && session.cause === null ? session.positions.at(partition) : null),
     async close() {
       closing = true;
       watchdog.close();
