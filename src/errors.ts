@@ -43,6 +43,7 @@ export const catalogue = {
   // Why a record is a dead letter.
   tombstone: { status: null, retryable: false, meaning: 'the record has no value' },
   tenant_missing: { status: null, retryable: false, meaning: 'the record names no tenant, and no default tenant is configured' },
+  tenant_invalid: { status: null, retryable: false, meaning: 'the record\'s tenant is too long, or holds a NUL' },
   unreadable: { status: null, retryable: false, meaning: 'the value is neither framed by a schema id nor a JSON object' },
   schema_unknown: { status: null, retryable: false, meaning: 'the registry does not know the schema id of the value' },
   row_refused: { status: null, retryable: false, meaning: 'ClickHouse refuses the event as a row, even without its JSON columns' },

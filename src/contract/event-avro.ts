@@ -54,6 +54,9 @@ export interface EventAvro {
   decode(value: Buffer, writerSchemaText: string): Decoded;
 }
 
+/** As of ids that come by HTTP. */
+const maxIdLength = 512;
+
 /** The schema id of a framed value, or null where the value is not framed. */
 export function framedSchemaId(value: Buffer): number | null {
   return value.length > frameBytes && value[0] === magic ? value.readUInt32BE(1) : null;
@@ -118,6 +121,9 @@ export function createEventAvro(schemaPath: string): EventAvro {
       for (const name of ['properties', 'traits', 'context', 'integrations'] as const) {
         const text = record[name];
         if (text !== null && !isObjectText(text)) return { ok: false, detail: `${name} is not the JSON text of an object` };
+      }
+      for (const name of ['user_id', 'anonymous_id', 'previous_id', 'group_id', 'email'] as const) {
+        if ((record[name]?.length ?? 0) > maxIdLength) return { ok: false, detail: `${name} is longer than ${maxIdLength} characters` };
       }
       return {
         ok: true,

@@ -1,3 +1,4 @@
+import { Script, createContext } from 'node:vm';
 import { Ajv } from 'ajv';
 import type { AnySchema, Options, ValidateFunction } from 'ajv';
 import { Ajv2019 } from 'ajv/dist/2019.js';
@@ -22,10 +23,27 @@ export function createJsonSchemas(): JsonSchemas {
         compiled.set(schema, validate);
       }
       if (typeof validate === 'string') return validate;
-      if (validate(value)) return null;
+      const fits = patient.test(schema.text) ? withinTime(validate, value) : validate(value);
+      if (fits === null) return 'its JSON Schema takes too long to check it';
+      if (fits) return null;
       return (validate.errors ?? []).slice(0, 3).map(({ instancePath, message }) => `${instancePath === '' ? 'the value' : instancePath} ${message ?? 'does not fit'}`).join('; ');
     },
   };
+}
+
+/** What can take for ever on a value that is made for it: backtracking patterns, and comparing each element with each. */
+const patient = /"(?:pattern|patternProperties|uniqueItems)"/;
+const maxCheckMs = 500;
+
+/** Null where it took too long: the engine stops in the middle, also of a pattern. Costs a thread for the clock, so only for schemas that need it. */
+function withinTime(validate: ValidateFunction, value: unknown): boolean | null {
+  try {
+    return new Script('check()').runInContext(createContext({ check: () => validate(value) }), { timeout: maxCheckMs }) as boolean;
+  } catch (error) {
+    // An error of the other context is no Error of this one.
+    if ((error as { code?: unknown } | null)?.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return null;
+    throw error;
+  }
 }
 
 /** Nothing here may change a value: no defaults, no coercion, no removing. Formats are notes, as 2020-12 has it. */

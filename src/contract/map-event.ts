@@ -83,6 +83,7 @@ export function mapEvent(mapping: TopicMapping, source: MappedSource): MappedEve
     const name = label('name');
     const category = label('category');
     const email = label('email');
+    if ((email?.length ?? 0) > 512) throw new Refused('field_invalid', `the email (${fields.email ?? ''}) has at most 512 characters`);
     const timestampMs = time('timestamp') ?? source.arrivalMs;
     const sentAtMs = time('sentAt');
     if (type === 'track' && (event === null || event === '')) throw new Refused('field_missing', `a track event needs its name in event (${fields.event ?? ''})`);

@@ -80,6 +80,7 @@ export function createRecordReader(avro: EventAvro, registry: Registry, defaultT
         const header = record.header('tenant');
         const tenant = header === null || header === '' ? defaultTenant : header;
         if (tenant === null) return { ok: false, code: 'tenant_missing', detail: 'no tenant header, and no default tenant', tenant: '', messageId: record.header('message-id') };
+        if (!isTenant(tenant)) return { ok: false, code: 'tenant_invalid', detail: 'a tenant has 1 to 255 characters, and no NUL among them', tenant: '', messageId: record.header('message-id') };
         if (value === null) return { ok: false, code: 'tombstone', detail: 'the record has no value', tenant, messageId: record.header('message-id') };
         const schema = schemas.get(framedSchemaId(value) ?? -1);
         if (schema !== undefined) return readFramed(record, value, tenant, schema);
@@ -88,6 +89,11 @@ export function createRecordReader(avro: EventAvro, registry: Registry, defaultT
       });
     },
   };
+}
+
+/** A tenant stands in front of ids, with a NUL between them. */
+function isTenant(text: string): boolean {
+  return text.length <= 255 && !text.includes('\0');
 }
 
 /** The message id of a record whose value has none: its header's, else one by where it stands and what it holds. */

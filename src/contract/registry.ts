@@ -84,14 +84,25 @@ export function createRegistry({ url, auth, timeoutMs }: RegistryOptions): Regis
     }
   };
 
+  /** Something that answers with other JSON is no registry, or not yet one. */
+  const schemaAnswer = (answer: unknown): Answer | null => {
+    if (answer === null) return null;
+    const { schema, references } = answer as Partial<Answer>;
+    if (typeof schema === 'string' && (references === undefined || references === null || (Array.isArray(references) && references.every(each => typeof each === 'object' && each !== null)))) return answer as Answer;
+    throw unavailable(new Error('it answers, and not as a schema registry does'));
+  };
+
   /** What a schema refers to, deepest first. */
   const referencesOf = async (answer: Answer, found = new Map<string, string>()): Promise<Map<string, string>> => {
     for (const { name, subject, version } of answer.references ?? []) {
       if (found.has(name)) continue;
       if (found.size >= maxReferences) break;
-      const referred = (await get(`/subjects/${encodeURIComponent(subject)}/versions/${version}`)) as Answer | null;
+      const referred = schemaAnswer(await get(`/subjects/${encodeURIComponent(subject)}/versions/${version}`));
       if (referred === null) continue;
+      // First, so that a schema that refers to itself ends; and again, so that what it refers to comes before it.
+      found.set(name, referred.schema);
       await referencesOf(referred, found);
+      found.delete(name);
       found.set(name, referred.schema);
     }
     return found;
@@ -147,7 +158,7 @@ export function createRegistry({ url, auth, timeoutMs }: RegistryOptions): Regis
       const known = schemas.get(id);
       if (known !== undefined) return known;
       // Registries count in signed 32 bits, and answer other numbers as they like: bytes that are no frame must not look like an outage.
-      const answer = id > maxId ? null : ((await get(`/schemas/ids/${id}`)) as Answer | null);
+      const answer = id > maxId ? null : schemaAnswer(await get(`/schemas/ids/${id}`));
       // Not remembered: the id may be registered a moment from now.
       if (answer === null) return { ok: false, code: 'schema_unknown', detail: `the registry does not know schema id ${id}` };
       const found = await read(id, answer);

@@ -32,14 +32,21 @@ function sentTime(event: CanonicalEvent): number | string | null {
   const corrected = event.sentAtMs !== null && Math.abs(event.receivedAtMs - event.sentAtMs) > clockToleranceMs;
   if (!corrected && event.timestampMs !== event.receivedAtMs) return event.timestampMs;
   const member = timeMembers[event.dialect] ?? 'timestamp';
-  if (!event.raw.includes(member)) return null;
-  const span = memberSpans(event.raw, 0).get(member);
-  if (span === undefined) return null;
-  const text = event.raw.slice(span[0], span[1]);
-  if (text === 'null') return null;
-  if (text.startsWith('"')) return parseTime(JSON.parse(text) as string) ?? text;
+  const sent = memberOf(event.raw, member);
+  if (sent === undefined || sent === null) return null;
+  if (typeof sent === 'string') return parseTime(sent) ?? sent;
   // Seconds or milliseconds; or a member of that name which is no time of the event at all.
-  return [Number(text), Number(text) * 1_000].includes(event.timestampMs) ? event.timestampMs : text;
+  return typeof sent === 'number' && [sent, sent * 1_000].includes(event.timestampMs) ? event.timestampMs : JSON.stringify(sent);
+}
+
+/** The raw text of a direct producer's Avro record may be anything. */
+function memberOf(text: string, name: string): unknown {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function withoutAdded(context: string | null): string | null {

@@ -25,6 +25,7 @@ function skipSpace(text: string, index: number): number {
 export function stringEnd(text: string, index: number): number {
   let close = text.indexOf('"', index + 1);
   for (;;) {
+    if (close === -1) throw new RangeError('a JSON text ends within a string');
     let slashes = 0;
     while (text.charCodeAt(close - 1 - slashes) === backslash) slashes++;
     if (slashes % 2 === 0) return close + 1;
@@ -50,6 +51,7 @@ export function valueEnd(text: string, index: number): number {
       index = stringEnd(text, index);
       continue;
     }
+    if (index >= text.length) throw new RangeError('a JSON text ends within an object or array');
     index++;
     if (code === 0x7b || code === 0x5b) open++;
     else if (code === 0x7d || code === 0x5d) {

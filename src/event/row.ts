@@ -66,6 +66,9 @@ export function eventRow(event: CanonicalEvent, from: RowSource, bare = false): 
   return `${head.slice(0, -1)},${times},${oneLine(jsonColumns)},${tail.slice(1, -1)},${from.offset},${JSON.stringify(rawText(event))},${from.contentHash},${traitValues(event)}]`;
 }
 
+/** More traits of one event than these reach no profile; each costs the merge as much as the ids beside it. */
+const maxTraits = 1_000;
+
 /**
  * Each trait of an identify or group event with its JSON text, for the merge of profiles: a JSON column loses nulls, and nulls remove.
  * What no JSON column can hold is left out of a trait's text; a trait of which nothing is left is null, as the newest value is not the one before.
@@ -78,6 +81,7 @@ function traitValues(event: CanonicalEvent): string {
   for (const [name, span] of memberSpans(event.traits, 0)) {
     if (!name.isWellFormed()) continue;
     const kept = fitting === null ? span : fitting.get(name);
+    if (values.length === maxTraits) break;
     values.push([name, kept === undefined ? 'null' : text.slice(kept[0], kept[1])]);
   }
   return `{${values.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(',')}}`;

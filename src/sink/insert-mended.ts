@@ -27,10 +27,16 @@ export async function insertMended<R>(clickhouse: ClickHouse, insert: MendedInse
   const refused = new Map<R, string>();
   const lines = new Map<R, string>();
   for (const row of rows) {
-    lines.set(row, line(row, false));
+    try {
+      lines.set(row, line(row, false));
+    } catch (thrown) {
+      // Nothing that one row holds may keep the others waiting.
+      refused.set(row, `a fault of millrace: ${asError(thrown).message}`);
+    }
     // Heartbeats must not wait for all of a large block.
     if (lines.size % rowsAtOnce === 0) await new Promise(resolve => setImmediate(resolve));
   }
+  if (lines.size === 0) return refused;
   try {
     await clickhouse.insert({ table, columns, lines: [...lines.values()], token }, signal);
     return refused;

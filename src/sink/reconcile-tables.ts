@@ -137,7 +137,8 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
     async rebuildProfiles(rows, signal) {
       for (const tenant of new Set(rows.map(row => row.tenant))) {
         const ids = [...new Set(rows.filter(row => row.tenant === tenant).flatMap(({ profileIds }) => profileIds))];
-        await rebuildSomeProfiles({ clickhouse, tenant, ids, ...(signal && { signal }) });
+        // ClickHouse bounds how large a statement may be.
+        for (let at = 0; at < ids.length; at += 200) await rebuildSomeProfiles({ clickhouse, tenant, ids: ids.slice(at, at + 200), ...(signal && { signal }) });
       }
     },
     async wrongOutcomes(sinceMs, untilMs, limit, signal) {

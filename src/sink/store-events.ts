@@ -1,5 +1,5 @@
 import type { ReadRecord, TopicRecord } from '../contract/read-record.ts';
-import { MillraceError } from '../errors.ts';
+import { MillraceError, asError } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
 import { contentHash } from '../event/content.ts';
 import type { DeadLetter, RecordHeader } from '../event/dead-letter.ts';
@@ -248,7 +248,15 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       const readings = await read(topic, partition, some);
       some.forEach((record, index) => {
         const reading = readings[index];
-        if (reading !== undefined) take(record, reading);
+        if (reading === undefined) return;
+        try {
+          take(record, reading);
+        } catch (thrown) {
+          // Nothing that one record holds may keep the others waiting.
+          log.error({ topic, partition, offset: String(record.offset), err: asError(thrown) }, 'a fault of millrace in reading a record; it becomes a dead letter');
+          const { tenant, messageId } = reading.ok ? reading.event : reading;
+          buryRecord(record, { code: 'unreadable', detail: `a fault of millrace: ${asError(thrown).message}`, tenant, messageId });
+        }
       });
     }
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { IHeaders } from 'kafkajs';
 import type { DeadLetter, RecordHeader, RecordOrigin } from '../event/dead-letter.ts';
 import { uuidOrNull } from '../event/dead-letter.ts';
@@ -20,7 +21,20 @@ import { headerText } from './subscribe.ts';
  * The key is the id, so that repeats of one letter share a partition.
  */
 
-export function deadLetterRecord(topic: string, letter: DeadLetter): OutgoingRecord {
+/** The dead-letter topic takes records of 8 MiB; only a compressed batch, or a topic of somebody's own, can bring more. */
+const maxPayloadBytes = 7 * 1024 * 1024;
+const keptOfLarger = 1024 * 1024;
+
+/** A payload that no record of the topic can hold is cut, and its detail says what it was: the partition must not wait for it for ever. */
+function cut(letter: DeadLetter): DeadLetter {
+  const { payload, detail } = letter;
+  if (payload.length <= maxPayloadBytes) return letter;
+  const digest = createHash('sha256').update(payload).digest('hex');
+  return { ...letter, payload: payload.subarray(0, keptOfLarger), detail: `${detail} (cut: the first ${keptOfLarger} of ${payload.length} bytes, whose SHA-256 is ${digest})` };
+}
+
+export function deadLetterRecord(topic: string, whole: DeadLetter): OutgoingRecord {
+  const letter = cut(whole);
   const { place, origin } = letter;
   return {
     topic,

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import type { IHeaders, KafkaMessage } from 'kafkajs';
 import type { RecordHeader } from '../event/dead-letter.ts';
 
@@ -20,17 +21,23 @@ export function readRecord(message: KafkaMessage): SubscribedRecord {
   };
 }
 
-/** A header's last value as text, or null. */
+/** A header's last value as text, or null. Bytes that are no UTF-8 are `0x` and their hex digits, so that different ones stay different. */
 export function headerText(headers: IHeaders, name: string): string | null {
-  const value = headers[name];
-  // Kafka allows a header without a value; kafkajs' types don't say so.
-  const last = (Array.isArray(value) ? value[value.length - 1] : value) as Buffer | string | null | undefined;
-  return last?.toString() ?? null;
+  const last = Object.hasOwn(headers, name) ? bytesOf(headers[name]).at(-1) : undefined;
+  if (last === undefined || last === null) return null;
+  return isUtf8(last) ? last.toString('utf8') : `0x${last.toString('hex')}`;
 }
 
 /** All headers with their bytes; one that repeats is there as often. */
 export function headerList(headers: IHeaders): RecordHeader[] {
-  return Object.entries(headers).flatMap(([name, values]) =>
-    (Array.isArray(values) ? values : [values]).map((value): RecordHeader => [name, value === undefined || value === null ? null : Buffer.from(value)]),
-  );
+  return Object.entries(headers).flatMap(([name, values]) => bytesOf(values).map((value): RecordHeader => [name, value]));
+}
+
+/** kafkajs collects headers in a plain object: one that is named like a member of all objects comes with that member. Kafka allows headers without a value. */
+function bytesOf(values: unknown): (Buffer | null)[] {
+  return (Array.isArray(values) ? (values as unknown[]) : [values]).flatMap((value): (Buffer | null)[] => {
+    if (value === undefined || value === null) return [null];
+    if (Buffer.isBuffer(value)) return [value];
+    return typeof value === 'string' ? [Buffer.from(value)] : [];
+  });
 }

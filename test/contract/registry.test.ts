@@ -64,7 +64,7 @@ test('JSON Schema, Protobuf and references are told apart; an id beyond 32 bits 
 });
 
 test('something that is no registry, or one that fails, is an outage and not an unknown schema', async () => {
-  const answers: [number, string][] = [[404, '<html>not here</html>'], [404, '{"message":"no route"}'], [500, '{"error_code":50001}'], [401, '{"error_code":401}'], [200, '<html>hello</html>']];
+  const answers: [number, string][] = [[404, '<html>not here</html>'], [404, '{"message":"no route"}'], [500, '{"error_code":50001}'], [401, '{"error_code":401}'], [200, '<html>hello</html>'], [200, '{}'], [200, '[]'], [200, '5'], [200, '{"schema":"{}","references":5}']];
   let answer = answers[0];
   const server = createServer((_request, response) => response.writeHead(answer?.[0] ?? 0).end(answer?.[1]));
   server.listen(0, '127.0.0.1');
