@@ -10,7 +10,12 @@ import type { Registry } from './contract/registry.ts';
 import type { Endpoints } from './endpoints.ts';
 import { MillraceError, asError } from './errors.ts';
 import type { Metrics } from './metrics.ts';
+import type { BuryDeadLetters, EventRecord, ReadEvents } from './sink/store-events.ts';
 import type { Log } from './telemetry.ts';
+import { deadLetterRecord } from './topic/dead-letter.ts';
+import type { Publisher } from './topic/publish.ts';
+import { headerList, headerText } from './topic/record.ts';
+import type { SubscribedRecord } from './topic/record.ts';
 
 /* What the roles and tools that compose*.ts puts together have in common. */
 
@@ -45,6 +50,22 @@ export function createReaders(config: Config, avro: EventAvro, registry: Registr
   const own = createRecordReader(avro, registry, config.defaultTenant);
   const foreign = new Map(config.topics.map(mapping => [mapping.name, createForeignReader(mapping, registry)]));
   return topic => foreign.get(topic) ?? own;
+}
+
+export const readEvents = (readerOf: (topic: string) => RecordReader): ReadEvents =>
+  (topic, partition, records) => readerOf(topic).read(records.map(record => ({ ...record, topic, partition })));
+
+/** A group each: a topic that comes, goes or grows makes no other one rebalance. */
+export const groupOf = (config: Config, topic: string): string => (topic === config.topic.events ? config.consumerGroup : `${config.consumerGroup}.topic.${topic}`);
+
+export const eventRecord = (record: SubscribedRecord): EventRecord => ({ ...record, header: name => headerText(record.headers, name), headers: () => headerList(record.headers) });
+
+/** Resolves when Kafka has them all. */
+export function buryIn(publisher: Publisher, topic: string): BuryDeadLetters {
+  return async letters => {
+    const results = await publisher.publish(letters.map(letter => deadLetterRecord(topic, letter)));
+    for (const result of results) if (!result.ok) throw result.error;
+  };
 }
 
 export function registryOf(endpoints: Endpoints): Registry {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { createReaders, registryOf, schemaPath } from './compose-parts.ts';
+import { buryIn, createReaders, eventRecord, groupOf, readEvents, registryOf, schemaPath } from './compose-parts.ts';
 import type { Deps } from './compose-parts.ts';
 import type { Config } from './config.ts';
 import { createEventAvro } from './contract/event-avro.ts';
@@ -8,27 +8,19 @@ import { replayCommand } from './replay/command.ts';
 import type { ReplayCounts, ReplayPass, ReplayTerminal } from './replay/command.ts';
 import type { ReplayOptions } from './replay/options.ts';
 import { createClickHouse } from './sink/clickhouse.ts';
-import { createEventTables } from './sink/event-tables.ts';
 import { createFreshTable, finishOthers } from './sink/fresh-table.ts';
 import type { Store } from './sink/partitions.ts';
 import { cutBatch, planOf, planToken } from './sink/plan.ts';
-import { createProfiles, rebuildProfiles } from './sink/rebuild-profiles.ts';
-import { createReconcileTables } from './sink/reconcile-tables.ts';
-import { removeSurplus } from './sink/reconcile.ts';
-import { createStoreEvents } from './sink/store-events.ts';
-import type { EventRecord, ReadEvents } from './sink/store-events.ts';
-import { createSuppressions } from './sink/suppressions.ts';
-import { deadLetterRecord } from './topic/dead-letter.ts';
+import { rebuildProfiles } from './sink/rebuild-profiles.ts';
+import { batchLimits, createEventStore } from './sink/run.ts';
+import type { EventRecord } from './sink/store-events.ts';
 import { createPublisher } from './topic/publish.ts';
 import { findRanges, readRanges } from './topic/read-range.ts';
 import type { OffsetRange } from './topic/read-range.ts';
-import { headerList, headerText } from './topic/record.ts';
 
 export { parseReplayOptions, replayHelp } from './replay/options.ts';
 export type { ReplayOptions, ReplayTerminal };
 
-const maxRows = 50_000;
-const maxBytes = 16 * 1024 * 1024;
 /** A month of rows is copied by one statement. */
 const copyTimeoutMs = 6 * 60 * 60_000;
 
@@ -40,12 +32,10 @@ export interface ReplayDeps extends Pick<Deps, 'log'> {
 /** `millrace replay` on parts that run elsewhere; resolves with the exit code. The tables are the sink's to make. */
 export async function replay(options: ReplayOptions, config: Config, endpoints: Endpoints, { log, followForMs }: ReplayDeps, terminal: ReplayTerminal, signal: AbortSignal): Promise<number> {
   const connection = endpoints.kafka;
-  const readerOf = createReaders(config, createEventAvro(schemaPath(config)), registryOf(endpoints));
-  const read: ReadEvents = (topic, partition, records) => readerOf(topic).read(records.map(record => ({ ...record, topic, partition })));
+  const read = readEvents(createReaders(config, createEventAvro(schemaPath(config)), registryOf(endpoints)));
   const clickhouse = createClickHouse(endpoints.clickhouse);
   const patient = createClickHouse({ ...endpoints.clickhouse, timeoutMs: copyTimeoutMs });
   const publisher = createPublisher({ ...connection, topics: [config.topic.deadLetters], log });
-  const groupOf = (topic: string): string => (topic === config.topic.events ? config.consumerGroup : `${config.consumerGroup}.topic.${topic}`);
 
   const passOf = (store: Store<EventRecord>, tokenPrefix: string, counts: ReplayCounts): Pick<ReplayPass<OffsetRange>, 'replay' | 'counts'> => ({
     counts: () => ({ ...counts }),
@@ -55,9 +45,9 @@ export async function replay(options: ReplayOptions, config: Config, endpoints: 
         subscription: { sessionTimeoutMs: config.sessionTimeoutMs, minBytes: 512 * 1024, maxBytesPerPartition: 2 * 1024 * 1024, partitionsConcurrently: 3 },
         patienceMs: 120_000,
         async handler({ topic, partition, records, session }) {
-          let rest: EventRecord[] = records.map(record => ({ ...record, header: name => headerText(record.headers, name), headers: () => headerList(record.headers) }));
+          let rest: EventRecord[] = records.map(eventRecord);
           while (rest.length > 0) {
-            const some = cutBatch(rest, maxRows, maxBytes);
+            const some = cutBatch(rest, batchLimits.maxRows, batchLimits.maxBytes);
             await store({ topic, partition, records: some, token: `${tokenPrefix}/${planToken(topic, partition, planOf(some))}`, replay: true, signal: session.signal });
             rest = rest.slice(some.length);
           }
@@ -81,13 +71,8 @@ export async function replay(options: ReplayOptions, config: Config, endpoints: 
       };
     }
     await finishOthers(clickhouse, log);
-    const store = createStoreEvents({
-      tables: createEventTables(clickhouse), read, suppressions: createSuppressions(clickhouse), profiles: createProfiles(clickhouse), trustIds: false, log,
-      makeSingle: async (ids, ended) => void (await removeSurplus(createReconcileTables(clickhouse), ids, ended)),
-      async bury(letters) {
-        const results = await publisher.publish(letters.map(letter => deadLetterRecord(config.topic.deadLetters, letter)));
-        for (const result of results) if (!result.ok) throw result.error;
-      },
+    const store = createEventStore({
+      clickhouse, read, bury: buryIn(publisher, config.topic.deadLetters), log,
       onStored(result) {
         counts.added += result.stored;
         for (const name of ['present', 'duplicate', 'conflict', 'deadLettered', 'suppressed'] as const) counts[name] += result[name];
@@ -100,7 +85,7 @@ export async function replay(options: ReplayOptions, config: Config, endpoints: 
   try {
     return await replayCommand(options, {
       topics: [config.topic.events, ...config.topics.map(({ name }) => name)],
-      findRanges: (topic, fromMs, toMs) => findRanges(connection, topic, groupOf(topic), fromMs, toMs, log),
+      findRanges: (topic, fromMs, toMs) => findRanges(connection, topic, groupOf(config, topic), fromMs, toMs, log),
       startPass,
       rebuildProfiles: (fromScratch, ended) => rebuildProfiles({ clickhouse: patient, log, signal: ended, fromScratch }),
       terminal, now: () => performance.now(), signal,

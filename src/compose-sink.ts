@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { createHealthServer } from './door/server.ts';
-import { createReaders, listen, registryOf, schemaPath } from './compose-parts.ts';
+import { buryIn, createReaders, eventRecord, groupOf, listen, readEvents, registryOf, schemaPath } from './compose-parts.ts';
 import type { Deps, Role } from './compose-parts.ts';
 import type { Config } from './config.ts';
 import { createEventAvro } from './contract/event-avro.ts';
@@ -16,10 +16,9 @@ import { createSink } from './sink/run.ts';
 import type { StoreCounts } from './sink/store-events.ts';
 import type { Log } from './telemetry.ts';
 import { subscribeWhenThere } from './topic/await-topic.ts';
-import { deadLetterRecord, readDeadLetter } from './topic/dead-letter.ts';
+import { readDeadLetter } from './topic/dead-letter.ts';
 import { watchLag } from './topic/lag.ts';
 import { createPublisher } from './topic/publish.ts';
-import { headerList, headerText } from './topic/record.ts';
 import { subscribe } from './topic/subscribe.ts';
 import type { BatchHandler, RecordBatch, SubscribedRecord, Subscription } from './topic/subscribe.ts';
 
@@ -41,7 +40,6 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
   const registry = registryOf(endpoints);
   // Known to the registry before the first record of a direct producer needs it.
   await registry.register(`${config.topic.events}-value`, avro.schemaText);
-  const readerOf = createReaders(config, avro, registry);
   const clickhouse = createClickHouse(endpoints.clickhouse);
   await setIdRetention(clickhouse, config.dedupe.retentionDays, log);
   const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.deadLetters], log });
@@ -52,11 +50,8 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
   const sink = createSink({
     clickhouse,
     log,
-    read: (topic, partition, records) => readerOf(topic).read(records.map(record => ({ ...record, topic, partition }))),
-    async bury(letters) {
-      const results = await publisher.publish(letters.map(letter => deadLetterRecord(config.topic.deadLetters, letter)));
-      for (const result of results) if (!result.ok) throw result.error;
-    },
+    read: readEvents(createReaders(config, avro, registry)),
+    bury: buryIn(publisher, config.topic.deadLetters),
     onStored(result) {
       for (const name of Object.keys(total) as (keyof StoreCounts)[]) total[name] += result[name];
       meter.onStored(result);
@@ -78,8 +73,7 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     onFatal,
     onGap: meter.onGap,
   };
-  const onEvents: BatchHandler = batch =>
-    sink.events(withRecords(batch, record => ({ ...record, header: name => headerText(record.headers, name), headers: () => headerList(record.headers) })));
+  const onEvents: BatchHandler = batch => sink.events(withRecords(batch, eventRecord));
   const reconciliation = startReconciliation({
     tables: createReconcileTables(clickhouse),
     everyMs: config.reconcileEveryMs,
@@ -105,12 +99,11 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     await clickhouse.close();
   };
   try {
-    await joinGroup(config.consumerGroup, config.topic.events, onEvents, 3);
+    await joinGroup(groupOf(config, config.topic.events), config.topic.events, onEvents, 3);
     await joinGroup(`${config.consumerGroup}.dead-letters`, config.topic.deadLetters, batch =>
       sink.deadLetters(withRecords(batch, record => ({ ...record, letter: readDeadLetter({ ...record, topic: batch.topic, partition: batch.partition }) }))), 1);
-    // A group each: a topic that comes, goes or grows makes no other one rebalance.
     for (const { name } of config.topics) {
-      const groupId = `${config.consumerGroup}.topic.${name}`;
+      const groupId = groupOf(config, name);
       const subscription = subscribeWhenThere({ ...shared, groupId, topic: name, handler: measured(onEvents), partitionsConcurrently: 3, pollMs: 5_000 });
       subscriptions.push(subscription);
       lag.follow(groupId, name, subscription);

@@ -3,6 +3,7 @@ import avro from 'avsc';
 import type { Type } from 'avsc';
 import { eventTypes } from '../event/canonical.ts';
 import type { CanonicalEvent, EventType } from '../event/canonical.ts';
+import { maxIdLength } from '../event/segment.ts';
 import { faultOfAvro } from './avro-bytes.ts';
 import { parseAvroSchema } from './avro-schema.ts';
 
@@ -53,9 +54,6 @@ export interface EventAvro {
   /** A framed value, read by the schema that wrote it (its JSON text). A value that does not fit is no fault but a result. */
   decode(value: Buffer, writerSchemaText: string): Decoded;
 }
-
-/** As of ids that come by HTTP. */
-const maxIdLength = 512;
 
 /** The schema id of a framed value, or null where the value is not framed. */
 export function framedSchemaId(value: Buffer): number | null {

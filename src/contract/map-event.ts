@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../errors.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
 import { memberSpans, pointerToken } from '../event/json-text.ts';
+import { maxIdLength } from '../event/segment.ts';
 import { parseTime } from '../event/time.ts';
 import type { MappedField, TopicMapping } from './mapping.ts';
 
@@ -35,8 +36,6 @@ class Refused extends Error {
     this.code = code;
   }
 }
-
-const maxIdLength = 512;
 
 /**
  * A record as an event, by its topic's mapping. What is not mapped becomes `properties` (`traits` of identify and group),
@@ -83,7 +82,7 @@ export function mapEvent(mapping: TopicMapping, source: MappedSource): MappedEve
     const name = label('name');
     const category = label('category');
     const email = label('email');
-    if ((email?.length ?? 0) > 512) throw new Refused('field_invalid', `the email (${fields.email ?? ''}) has at most 512 characters`);
+    if ((email?.length ?? 0) > maxIdLength) throw new Refused('field_invalid', `the email (${fields.email ?? ''}) has at most ${maxIdLength} characters`);
     const timestampMs = time('timestamp') ?? source.arrivalMs;
     const sentAtMs = time('sentAt');
     if (type === 'track' && (event === null || event === '')) throw new Refused('field_missing', `a track event needs its name in event (${fields.event ?? ''})`);

@@ -8,7 +8,7 @@ import { parseTime } from './time.ts';
 export const maxEventBytes = 262_144;
 
 /** An id's length, in UTF-16 units. */
-const maxIdLength = 512;
+export const maxIdLength = 512;
 
 /** Beyond this distance between `sentAt` and receipt the client's clock is taken to be wrong. */
 export const clockToleranceMs = 5 * 60_000;

@@ -32,6 +32,14 @@ export interface ClickHouse {
   close(): Promise<void>;
 }
 
+/** A string literal. Values are bound where a statement can bind them; these are for lists and for DDL. */
+export function sqlText(value: string): string {
+  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+}
+
+/** Of an INSERT SELECT whose block must not be taken for one that was inserted before: that may be there in part, or deleted. */
+export const insertAlways = 'SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0';
+
 /** One block in, whole: no background queue, no splitting, no guessing of types from strings. */
 const insertSettings: ClickHouseSettings = {
   async_insert: 0,

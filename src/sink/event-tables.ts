@@ -84,6 +84,17 @@ export function placedId(offset: unknown, id: unknown): string {
   return `${String(offset)}/${String(id)}`;
 }
 
+/** The offsets and times of a batch's events, of which there is at least one: what lets ClickHouse read a slice of the table only. */
+export function sliceOf(events: readonly StorableEvent[]): { first: bigint; last: bigint; fromMs: number; toMs: number } {
+  const times = events.map(({ event }) => storedTimeMs(event.timestampMs));
+  return {
+    first: events[0]?.offset ?? 0n,
+    last: events.at(-1)?.offset ?? 0n,
+    fromMs: times.reduce((a, b) => Math.min(a, b)),
+    toMs: times.reduce((a, b) => Math.max(a, b)),
+  };
+}
+
 /** `eventsTable` stands for `events`: another table of the same columns that takes the rows, and is asked for them. */
 export function createEventTables(clickhouse: ClickHouse, eventsTable = 'events'): EventTables {
   const placedIds = (rows: readonly unknown[][]): Set<string> => new Set(rows.map(([offset, id]) => placedId(offset, id)));
@@ -97,19 +108,18 @@ export function createEventTables(clickhouse: ClickHouse, eventsTable = 'events'
   return {
     async storedAt({ topic, partition, signal }, events, within = 'own') {
       if (events.length === 0) return new Set();
-      // Their times let ClickHouse read a slice of the table only.
-      const times = events.map(({ event }) => storedTimeMs(event.timestampMs));
+      const { first, last, fromMs, toMs } = sliceOf(events);
       return placedIds(await clickhouse.rows(
         `SELECT offset, event_id FROM ${eventsTable}
          WHERE ${within === 'own' ? 'timestamp BETWEEN fromUnixTimestamp64Milli({from: Int64}) AND fromUnixTimestamp64Milli({to: Int64}) AND' : ''}
            topic = {topic: String} AND partition = {partition: UInt32} AND offset BETWEEN {first: UInt64} AND {last: UInt64}`,
         {
-          from: String(times.reduce((a, b) => Math.min(a, b))),
-          to: String(times.reduce((a, b) => Math.max(a, b))),
+          from: String(fromMs),
+          to: String(toMs),
           topic,
           partition,
-          first: String(events[0]?.offset),
-          last: String(events.at(-1)?.offset),
+          first: String(first),
+          last: String(last),
         },
         signal,
       ));

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../errors.ts';
 import { contentHash } from '../event/content.ts';
 import type { Log } from '../telemetry.ts';
+import { insertAlways, sqlText } from './clickhouse.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import { createEventTables, placedId } from './event-tables.ts';
 import type { StorableEvent } from './event-tables.ts';
@@ -72,8 +73,6 @@ const place = 'topic, partition, offset, event_id';
 /** Half the memory of a set of places. */
 const hashOfPlace = `sipHash128(${place})`;
 const placesAtOnce = 5_000_000;
-/** A block that was inserted before, and deleted, must not be taken for one that is there. */
-const always = 'SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0';
 /** A catch-up that copied no more than this is followed by the exchange. */
 const fewRows = 1_000;
 
@@ -84,7 +83,7 @@ export async function createFreshTable({ clickhouse, read, keep, followForMs = d
     throw new MillraceError('replay_kept', `an earlier replay has kept the table ${keptName}`, { hint: `Drop it or rename it, or leave --keep out.` });
   }
   const name = `events_replay_${randomBytes(4).toString('hex')}`;
-  await clickhouse.command(`CREATE TABLE ${name} AS events COMMENT ${text(filling)}`);
+  await clickhouse.command(`CREATE TABLE ${name} AS events COMMENT ${sqlText(filling)}`);
   const sinceMs = (await nowMs(clickhouse)) - overlapMs;
   const old = createEventTables(clickhouse);
   const fresh = createEventTables(clickhouse, name);
@@ -117,19 +116,19 @@ export async function createFreshTable({ clickhouse, read, keep, followForMs = d
 
     async finish(ranges, signal) {
       const [before] = await clickhouse.rows(`SELECT count() FROM ${name}`, undefined, signal);
-      const within = ranges.filter(({ from, to }) => from < to).map(range => `(topic = ${text(range.topic)} AND partition = ${range.partition} AND offset >= ${range.from} AND offset < ${range.to})`);
+      const within = ranges.filter(({ from, to }) => from < to).map(range => `(topic = ${sqlText(range.topic)} AND partition = ${range.partition} AND offset >= ${range.from} AND offset < ${range.to})`);
       const inRange = within.length === 0 ? 'false' : `(${within.join(' OR ')})`;
       const months = await clickhouse.rows('SELECT DISTINCT toYYYYMM(received_at) AS month FROM events ORDER BY month', undefined, signal);
       for (const [month] of months) {
         log.info({ table: name, month }, 'copying the rows that were not made anew');
         await clickhouse.command(
           `INSERT INTO ${name} SELECT * FROM events WHERE toYYYYMM(received_at) = ${Number(month)}
-             AND (NOT ${inRange} OR ${hashOfPlace} NOT IN (SELECT ${hashOfPlace} FROM ${name} WHERE ${inRange})) ${always}`,
+             AND (NOT ${inRange} OR ${hashOfPlace} NOT IN (SELECT ${hashOfPlace} FROM ${name} WHERE ${inRange})) ${insertAlways}`,
           signal,
         );
       }
       await copyLate(clickhouse, 'events', name, sinceMs, signal);
-      await clickhouse.command(`ALTER TABLE events MODIFY COMMENT ${text(`${replacedSince}${sinceMs}`)}`, signal);
+      await clickhouse.command(`ALTER TABLE events MODIFY COMMENT ${sqlText(`${replacedSince}${sinceMs}`)}`, signal);
       const prunedMs = await prune(clickhouse, name, 'events', null, signal);
       for (let round = 0; round < 5 && (await copyLate(clickhouse, 'events', name, sinceMs, signal)) > fewRows; round++);
       await requireSameColumns(clickhouse, name);
@@ -188,7 +187,7 @@ async function copyLate(clickhouse: ClickHouse, from: string, into: string, sinc
   const late = `FROM ${from} WHERE ${since} AND (${place}) NOT IN (SELECT ${place} FROM ${into} WHERE event_id IN (SELECT event_id FROM ${from} WHERE ${since}))`;
   const [row] = await clickhouse.rows(`SELECT count() ${late}`, undefined, signal);
   const count = Number(row?.[0]);
-  if (count > 0) await clickhouse.command(`INSERT INTO ${into} SELECT * ${late} ${always}`, signal);
+  if (count > 0) await clickhouse.command(`INSERT INTO ${into} SELECT * ${late} ${insertAlways}`, signal);
   return count;
 }
 
@@ -216,12 +215,8 @@ async function nowMs(clickhouse: ClickHouse): Promise<number> {
 /** A migration in the middle of a run changes `events` alone. */
 async function requireSameColumns(clickhouse: ClickHouse, name: string): Promise<void> {
   const rows = await clickhouse.rows(
-    `SELECT arraySort(groupArray((position, name, type, default_expression))) FROM system.columns WHERE database = currentDatabase() AND table IN ('events', ${text(name)}) GROUP BY table`,
+    `SELECT arraySort(groupArray((position, name, type, default_expression))) FROM system.columns WHERE database = currentDatabase() AND table IN ('events', ${sqlText(name)}) GROUP BY table`,
   );
   const [first, second] = rows.map(row => JSON.stringify(row));
   if (first !== second) throw new MillraceError('clickhouse_refused', `the columns of events have changed while ${name} was filled`, { hint: 'Run the replay again.' });
-}
-
-function text(value: string): string {
-  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }

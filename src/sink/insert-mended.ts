@@ -1,4 +1,5 @@
 import { MillraceError, asError } from '../errors.ts';
+import { sqlText } from './clickhouse.ts';
 import type { ClickHouse } from './clickhouse.ts';
 
 export interface MendedInsert<R> {
@@ -46,8 +47,8 @@ export async function insertMended<R>(clickhouse: ClickHouse, insert: MendedInse
     if (nowhere === null) throw thrown;
     const bad = await findRefused(clickhouse, nowhere, insert, lines, maxProbes);
     if (bad.size === 0) throw thrown;
-    for (const row of bad.keys()) lines.set(row, line(row, true));
     const bareOnly = new Map([...bad.keys()].map(row => [row, line(row, true)]));
+    for (const [row, bare] of bareOnly) lines.set(row, bare);
     for (const [row, words] of await findRefused(clickhouse, nowhere, insert, bareOnly, Infinity)) {
       refused.set(row, words);
       lines.delete(row);
@@ -66,7 +67,7 @@ async function nullTableLike(clickhouse: ClickHouse, table: string, columns: rea
   const types = new Map((await clickhouse.rows('SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table: String}', { table }, signal)).map(([name, type]) => [String(name), String(type)]));
   if (columns.some(name => !types.has(name))) return null;
   const structure = columns.map(name => `${name} ${types.get(name) ?? ''}`).join(', ');
-  return `FUNCTION null('${structure.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}')`;
+  return `FUNCTION null(${sqlText(structure)})`;
 }
 
 async function findRefused<R>(clickhouse: ClickHouse, nowhere: string, { columns, signal }: MendedInsert<R>, lines: ReadonlyMap<R, string>, probes: number): Promise<Map<R, string>> {

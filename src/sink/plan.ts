@@ -67,27 +67,26 @@ export interface SinkCommit {
 /** What a sink's own commit says. Null where somebody else committed: whoever sets a group back, or starts another, commits nothing like it. */
 export function readCommit(committed: bigint | null, metadata: string): SinkCommit | null {
   if (committed === null || !metadata.startsWith('{')) return null;
+  let said: Record<string, unknown>;
   try {
-    const { settled, stored } = JSON.parse(metadata) as Record<string, unknown>;
-    const plan = decodePlan(committed, metadata);
-    if (plan === null && settled !== 1) return null;
-    const said = typeof stored === 'string' && /^\d{1,19}$/.test(stored) ? BigInt(stored) : -1n;
-    return { plan, storedUpTo: said > committed - 1n ? said : committed - 1n };
+    said = JSON.parse(metadata) as Record<string, unknown>;
   } catch {
     return null;
   }
+  const { plan: version, last, count, hash } = said;
+  const plan = version === 1 && isOffset(last) && typeof count === 'number' && typeof hash === 'string' ? { first: committed, last: BigInt(last), count, hash } : null;
+  if (plan === null && said['settled'] !== 1) return null;
+  const stored = isOffset(said['stored']) ? BigInt(said['stored']) : -1n;
+  return { plan, storedUpTo: stored > committed - 1n ? stored : committed - 1n };
+}
+
+function isOffset(text: unknown): text is string {
+  return typeof text === 'string' && /^\d{1,19}$/.test(text);
 }
 
 /** Null where the metadata holds no plan: nothing was under way, or somebody else committed. */
 export function decodePlan(committed: bigint | null, metadata: string): Plan | null {
-  if (committed === null || !metadata.startsWith('{')) return null;
-  try {
-    const { plan, last, count, hash } = JSON.parse(metadata) as Record<string, unknown>;
-    if (plan !== 1 || typeof last !== 'string' || !/^\d{1,19}$/.test(last) || typeof count !== 'number' || typeof hash !== 'string') return null;
-    return { first: committed, last: BigInt(last), count, hash };
-  } catch {
-    return null;
-  }
+  return readCommit(committed, metadata)?.plan ?? null;
 }
 
 /** `insert_deduplication_token` of a planned batch. */

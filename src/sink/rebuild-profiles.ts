@@ -1,4 +1,5 @@
 import type { Log } from '../telemetry.ts';
+import { insertAlways } from './clickhouse.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import { createProfileLinks, profileAddress, profileNode, text } from './profile-links.ts';
 import type { NewLink } from './profile-links.ts';
@@ -9,11 +10,11 @@ const feed = `
   SELECT tenant, event_id, type, user_id, anonymous_id, previous_id, email, group_id, timestamp, received_at, offset,
     empty(trait_values) AND type IN ('identify', 'group') ? CAST(JSONExtractKeysAndValuesRaw(toJSONString(traits)), 'Map(String, String)') : trait_values
   FROM events`;
-/** A repeated block must not be taken for one that is there already: it may be there in part, or deleted. */
-const always = 'SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0';
 
 /** Rows of one statement, so that each ends well within a connection's time. */
 const rowsAtOnce = 1_000_000;
+/** ClickHouse bounds how large a statement may be. */
+const idsAtOnce = 200;
 const nodesAtOnce = 2_000;
 
 const tables = ['profile_facts', 'profile_members'] as const;
@@ -32,7 +33,7 @@ export interface PlaceRange {
 export async function feedProfiles(clickhouse: ClickHouse, { topic, partition, first, last, fromMs, toMs }: PlaceRange, signal?: AbortSignal): Promise<void> {
   await clickhouse.command(
     `${feed} WHERE timestamp BETWEEN fromUnixTimestamp64Milli(toInt64(${Math.floor(fromMs)})) AND fromUnixTimestamp64Milli(toInt64(${Math.ceil(toMs)}))
-       AND topic = ${text(topic)} AND partition = ${partition} AND offset BETWEEN ${first} AND ${last} ${always}`,
+       AND topic = ${text(topic)} AND partition = ${partition} AND offset BETWEEN ${first} AND ${last} ${insertAlways}`,
     signal,
   );
 }
@@ -75,7 +76,7 @@ export async function rebuildProfiles({ clickhouse, log, signal, fromScratch = f
   for (const [month, count] of months) {
     const slices = Math.max(1, Math.ceil(Number(count) / rowsAtOnce));
     for (let slice = 0; slice < slices; slice++) {
-      await clickhouse.command(`${feed} WHERE toYYYYMM(received_at) = ${Number(month)} AND sipHash64(event_id) % ${slices} = ${slice} ${always}`, signal);
+      await clickhouse.command(`${feed} WHERE toYYYYMM(received_at) = ${Number(month)} AND sipHash64(event_id) % ${slices} = ${slice} ${insertAlways}`, signal);
     }
     events += Number(count);
     log.info({ month, events: Number(count) }, 'profiles rebuilt from a month of events');
@@ -110,8 +111,11 @@ export interface RebuildSomeOptions {
  * Makes the profiles of these ids anew, after rows of theirs were deleted from `events`. Reads the columns of all of the tenant's events.
  * Safe while inserts go on, and may be repeated; in between, a reader may find these profiles without their past.
  */
-export async function rebuildSomeProfiles({ clickhouse, tenant, ids, signal }: RebuildSomeOptions): Promise<void> {
-  if (ids.length === 0) return;
+export async function rebuildSomeProfiles({ ids, ...options }: RebuildSomeOptions): Promise<void> {
+  for (let at = 0; at < ids.length; at += idsAtOnce) await rebuildFewProfiles({ ...options, ids: ids.slice(at, at + idsAtOnce) });
+}
+
+async function rebuildFewProfiles({ clickhouse, tenant, ids, signal }: RebuildSomeOptions): Promise<void> {
   const links = createProfileLinks(clickhouse);
   const all = [...new Set(ids.flatMap(id => [id, profileAddress(id)]))];
   const nodes = all.flatMap(id => (['u', 'a', 'g'] as const).map(space => profileNode(tenant, space, id)));
@@ -122,6 +126,6 @@ export async function rebuildSomeProfiles({ clickhouse, tenant, ids, signal }: R
   await clickhouse.command(`DELETE FROM profile_facts WHERE node IN (${listOf(nodes)}) OR (kind = 'settled' AND node IN (${listOf(affected)}))`, signal);
   await clickhouse.command(`DELETE FROM profile_members WHERE ${own} AND (node IN (${listOf(nodes)}) OR (space = 'group' AND id IN (${listOf(all)})))`, signal);
   const columns = ['user_id', 'anonymous_id', 'previous_id', 'group_id', 'lowerUTF8(trimBoth(email))'];
-  await clickhouse.command(`${feed} WHERE ${own} AND (${columns.map(column => `${column} IN (${listOf(all)})`).join(' OR ')}) ${always}`, signal);
+  await clickhouse.command(`${feed} WHERE ${own} AND (${columns.map(column => `${column} IN (${listOf(all)})`).join(' OR ')}) ${insertAlways}`, signal);
   await links.settleNodes(affected, signal);
 }

@@ -1,3 +1,4 @@
+import { sqlText } from './clickhouse.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import { rebuildSomeProfiles } from './rebuild-profiles.ts';
 
@@ -90,7 +91,7 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
       return [...ids];
     },
     async rowsOf(ids, signal) {
-      const idList = ids.map(text).join();
+      const idList = ids.map(sqlText).join();
       const rows = await clickhouse.rows(
         `SELECT tenant, event, toUnixTimestamp64Milli(timestamp), toUnixTimestamp64Milli(stored_at), event_id, topic, partition, offset, content_hash,
            (${place}) IN (SELECT ${place} FROM outcomes WHERE event_id IN (${idList})), write_key_id, toString(received_at),
@@ -110,7 +111,7 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
     async keepContent(loser, winner, signal) {
       const rows = await clickhouse.rows(
         `SELECT tenant, event_id, message_id, topic, partition, offset, raw FROM events
-         WHERE ${rowCondition([loser])} AND (${place}) NOT IN (SELECT ${place} FROM conflicts WHERE event_id = ${text(loser.eventId)}) LIMIT 1`,
+         WHERE ${rowCondition([loser])} AND (${place}) NOT IN (SELECT ${place} FROM conflicts WHERE event_id = ${sqlText(loser.eventId)}) LIMIT 1`,
         {},
         signal,
       );
@@ -137,8 +138,7 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
     async rebuildProfiles(rows, signal) {
       for (const tenant of new Set(rows.map(row => row.tenant))) {
         const ids = [...new Set(rows.filter(row => row.tenant === tenant).flatMap(({ profileIds }) => profileIds))];
-        // ClickHouse bounds how large a statement may be.
-        for (let at = 0; at < ids.length; at += 200) await rebuildSomeProfiles({ clickhouse, tenant, ids: ids.slice(at, at + 200), ...(signal && { signal }) });
+        await rebuildSomeProfiles({ clickhouse, tenant, ids, ...(signal && { signal }) });
       }
     },
     async wrongOutcomes(sinceMs, untilMs, limit, signal) {
@@ -161,16 +161,12 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
 }
 
 function placeTuple({ topic, partition, offset, eventId }: IdPlace): string {
-  return `(${text(topic)}, ${partition}, ${offset}, ${text(eventId)})`;
+  return `(${sqlText(topic)}, ${partition}, ${offset}, ${sqlText(eventId)})`;
 }
 
 /** By the table's sorting key first, so that only their granules are read. */
 function rowCondition(rows: readonly StoredRow[]): string {
   const tuples = rows.map(({ tenant, event, timestamp, eventId, topic, partition, offset, storedAt }) =>
-    `(${text(tenant)}, ${text(event)}, fromUnixTimestamp64Milli(${timestamp}), toUUID(${text(eventId)}), ${text(topic)}, ${partition}, ${offset}, fromUnixTimestamp64Milli(${storedAt}))`);
+    `(${sqlText(tenant)}, ${sqlText(event)}, fromUnixTimestamp64Milli(${timestamp}), toUUID(${sqlText(eventId)}), ${sqlText(topic)}, ${partition}, ${offset}, fromUnixTimestamp64Milli(${storedAt}))`);
   return `(tenant, event, timestamp, event_id, topic, partition, offset, stored_at) IN (${tuples.join()})`;
-}
-
-function text(value: string): string {
-  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }

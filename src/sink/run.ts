@@ -1,7 +1,7 @@
 import type { Log } from '../telemetry.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import { createPartitions } from './partitions.ts';
-import type { IncomingBatch } from './partitions.ts';
+import type { IncomingBatch, Store } from './partitions.ts';
 import { createStoreDeadLetters } from './store-dead-letters.ts';
 import type { DeadLetterRecord } from './store-dead-letters.ts';
 import { createEventTables } from './event-tables.ts';
@@ -12,18 +12,24 @@ import { createReconcileTables } from './reconcile-tables.ts';
 import { removeSurplus } from './reconcile.ts';
 import { createSuppressions } from './suppressions.ts';
 
-export interface SinkOptions {
+/** Largest insert. */
+export const batchLimits = { maxRows: 50_000, maxBytes: 16 * 1024 * 1024 };
+
+export interface EventStoreOptions {
   clickhouse: ClickHouse;
   read: ReadEvents;
   bury: BuryDeadLetters;
   onStored?: (result: StoreResult) => void;
+  log: Log;
+}
+
+export interface SinkOptions extends EventStoreOptions {
   /** See partitions.ts. */
   onWaiting?: (topic: string, partition: number, error: Error | null) => void;
-  /** Largest insert; a batch is what one fetch brings, cut to this. */
+  /** A batch is what one fetch brings, cut to this. Default: batchLimits. */
   maxRows?: number;
   maxBytes?: number;
   retryDelaysMs?: readonly number[];
-  log: Log;
 }
 
 /** What the two consumer groups of a sink do with their batches. */
@@ -32,11 +38,23 @@ export interface Sink {
   deadLetters: (batch: IncomingBatch<DeadLetterRecord>) => Promise<bigint>;
 }
 
+/** How events are stored in the tables of a ClickHouse. */
+export function createEventStore({ clickhouse, onStored = () => undefined, ...options }: EventStoreOptions): Store<EventRecord> {
+  return createStoreEvents({
+    ...options,
+    tables: createEventTables(clickhouse),
+    suppressions: createSuppressions(clickhouse),
+    profiles: createProfiles(clickhouse),
+    makeSingle: async (ids, signal) => void (await removeSurplus(createReconcileTables(clickhouse), ids, signal)),
+    onStored,
+  });
+}
+
 export function createSink(options: SinkOptions): Sink {
-  const { clickhouse, read, bury, log } = options;
+  const { clickhouse, log } = options;
   const limits = {
-    maxRows: options.maxRows ?? 50_000,
-    maxBytes: options.maxBytes ?? 16 * 1024 * 1024,
+    maxRows: options.maxRows ?? batchLimits.maxRows,
+    maxBytes: options.maxBytes ?? batchLimits.maxBytes,
     ...(options.retryDelaysMs && { retryDelaysMs: options.retryDelaysMs }),
     ...(options.onWaiting && { onWaiting: options.onWaiting }),
   };
@@ -49,23 +67,7 @@ export function createSink(options: SinkOptions): Sink {
     return row === undefined || Number(row[0]) === 0 ? null : BigInt(String(row[1]));
   };
   return {
-    events: createPartitions({
-      ...limits,
-      log,
-      highestStored,
-      store: createStoreEvents({
-        tables: createEventTables(clickhouse),
-        read,
-        bury,
-        suppressions: createSuppressions(clickhouse),
-        profiles: createProfiles(clickhouse),
-        async makeSingle(ids, signal) {
-          await removeSurplus(createReconcileTables(clickhouse), ids, signal);
-        },
-        onStored: options.onStored ?? (() => undefined),
-        log,
-      }),
-    }),
+    events: createPartitions({ ...limits, log, highestStored, store: createEventStore(options) }),
     // A letter is looked for by its id before and after every insert; no need to know how far the topic was read.
     deadLetters: createPartitions({ ...limits, log, highestStored: () => Promise.resolve(null), store: createStoreDeadLetters(clickhouse) }),
   };

@@ -1,6 +1,7 @@
 import type { DeadLetter } from '../event/dead-letter.ts';
 import { attemptColumns, attemptRow, deadLetterColumns, deadLetterRow } from '../event/dead-letter.ts';
 import { clickHouseTime } from '../event/time.ts';
+import { sqlText } from './clickhouse.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import type { Store } from './partitions.ts';
 import { remainderToken } from './plan.ts';
@@ -81,8 +82,4 @@ function reopenStatement(attempts: readonly Attempt[]): string {
   return `ALTER TABLE dead_letters UPDATE status = 'open', code = ${pick(({ code }) => code, "''")}, detail = ${pick(({ detail }) => detail.slice(0, maxDetail), "''")},
     attempts = arrayPushBack(attempts, ${attempt}), changed_at = '${clickHouseTime(Date.now())}'
     WHERE id IN ${ids} AND NOT has(attempts, ${attempt}) SETTINGS mutations_sync = 1`;
-}
-
-function sqlText(text: string): string {
-  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }

@@ -6,11 +6,9 @@ import type { DeadLetter, RecordHeader } from '../event/dead-letter.ts';
 import { deadLetterId, redrivenFromHeader, uuidOrNull } from '../event/dead-letter.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
 import type { Place } from '../event/row.ts';
-import { storedTimeMs } from '../event/time.ts';
 import type { Log } from '../telemetry.ts';
 import { createClaims } from './claims.ts';
-import type { Claims } from './claims.ts';
-import { placedId } from './event-tables.ts';
+import { placedId, sliceOf } from './event-tables.ts';
 import type { Conflict, EventTables, Outcome, StorableEvent, StoredPlace } from './event-tables.ts';
 import type { Store, StoreRequest } from './partitions.ts';
 import { remainderToken } from './plan.ts';
@@ -61,10 +59,6 @@ export interface StoreEventsOptions {
   read: ReadEvents;
   bury: BuryDeadLetters;
   suppressions: Suppressions;
-  /** Shared by all topics of a process. */
-  claims?: Claims;
-  /** Whether an id that is known at a record's own place proves that its row is there. False where rows may have been removed by hand. Default true. */
-  trustIds?: boolean;
   onStored: (result: StoreResult) => void;
   /** Milliseconds of a clock that only runs forward. */
   now?: () => number;
@@ -111,8 +105,7 @@ interface Settled {
  * `event_ids` the ids of rows that `events` drops. There `events` decides.
  */
 export function createStoreEvents({ tables, read, bury, suppressions, profiles, makeSingle, onStored, log, ...options }: StoreEventsOptions): Store<EventRecord> {
-  const claims = options.claims ?? createClaims();
-  const trustIds = options.trustIds ?? true;
+  const claims = createClaims();
   const breathe = options.breathe ?? (() => new Promise<void>(resolve => setImmediate(resolve)));
   const now = options.now ?? (() => performance.now());
 
@@ -139,12 +132,13 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       const from = { offset, tenant: event.tenant, id: eventId, writeKeyId: event.writeKeyId, receivedAtMs: event.receivedAtMs };
       const own = hasOwn(candidate);
       const before = first.get(eventId);
-      const elsewhere = found.get(eventId)?.find(at => !isOwn(candidate, at)) ?? (before && { topic, partition, offset: before.offset, contentHash: before.contentHash });
-      if (replay ? inEvents.has(placedId(offset, eventId)) : own && trustIds) {
+      const storedElsewhere = found.get(eventId)?.find(at => !isOwn(candidate, at));
+      const elsewhere = storedElsewhere ?? (before && { topic, partition, offset: before.offset, contentHash: before.contentHash });
+      if (replay ? inEvents.has(placedId(offset, eventId)) : own) {
         settled.present++;
         first.set(eventId, candidate);
         if (!own) lackingIds.push(candidate);
-        if (replay && found.get(eventId)?.some(at => !isOwn(candidate, at)) === true) doubles.push(eventId);
+        if (replay && storedElsewhere !== undefined) doubles.push(eventId);
       } else if (elsewhere !== undefined) {
         const differs = elsewhere.contentHash !== '0' && elsewhere.contentHash !== candidate.contentHash;
         settled.outcomes.push({ ...from, outcome: differs ? 'conflict' : 'duplicate', reason: `${elsewhere.topic}/${elsewhere.partition}/${elsewhere.offset}` });
@@ -182,9 +176,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       settled.insertMs = now() - insertBegan;
     }
     if (settled.present > 0) {
-      const times = events.map(({ event }) => storedTimeMs(event.timestampMs));
-      const last = events.at(-1)?.offset ?? 0n;
-      await profiles.feed({ topic, partition, first: events[0]?.offset ?? 0n, last, fromMs: times.reduce((a, b) => Math.min(a, b)), toMs: times.reduce((a, b) => Math.max(a, b)) }, signal);
+      await profiles.feed({ topic, partition, ...sliceOf(events) }, signal);
     }
     await profiles.settle(events.flatMap(({ event }) => linksOf(event)), replay, signal);
     if (settled.refused.size === 0) return settled;
@@ -230,7 +222,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     const recordsOf = new Map<StorableEvent, EventRecord>();
     const take = (record: EventRecord, reading: ReadRecord): void => {
       // The id says that it was this very record: a topic made again has other records at the same offsets.
-      if (settledBefore.has(placedId(record.offset, letterIds({ topic, partition, offset: record.offset }, record).id))) return;
+      if (settledBefore.size > 0 && settledBefore.has(placedId(record.offset, letterIds({ topic, partition, offset: record.offset }, record).id))) return;
       if (!reading.ok) {
         buryRecord(record, reading);
         return;

@@ -4,7 +4,7 @@ import type { DeadLetter, RecordHeader, RecordOrigin } from '../event/dead-lette
 import { uuidOrNull } from '../event/dead-letter.ts';
 import { uuidOf } from '../event/identity.ts';
 import type { OutgoingRecord } from './publish.ts';
-import { headerText } from './subscribe.ts';
+import { headerBytes, headerText } from './record.ts';
 
 /*
  * A dead letter on its topic: the value is the payload, byte for byte; everything else is headers.
@@ -94,10 +94,8 @@ export function readDeadLetter(record: { topic: string; partition: number; offse
 function readOrigin(headers: IHeaders): RecordOrigin | null {
   const list = readHeaderList(headerText(headers, 'origin-headers'));
   if (list === null) return null;
-  const keys = headers['origin-key'];
-  const key = Array.isArray(keys) ? keys[keys.length - 1] : keys;
   const timestampMs = Number(headerText(headers, 'origin-timestamp') ?? NaN);
-  return { key: key === undefined ? null : Buffer.from(key), headers: list, timestampMs: Number.isSafeInteger(timestampMs) ? timestampMs : -1 };
+  return { key: headerBytes(headers, 'origin-key'), headers: list, timestampMs: Number.isSafeInteger(timestampMs) ? timestampMs : -1 };
 }
 
 function readHeaderList(text: string | null): RecordHeader[] | null {

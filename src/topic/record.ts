@@ -21,10 +21,15 @@ export function readRecord(message: KafkaMessage): SubscribedRecord {
   };
 }
 
-/** A header's last value as text, or null. Bytes that are no UTF-8 are `0x` and their hex digits, so that different ones stay different. */
+/** A header's last value, or null. */
+export function headerBytes(headers: IHeaders, name: string): Buffer | null {
+  return (Object.hasOwn(headers, name) ? bytesOf(headers[name]).at(-1) : undefined) ?? null;
+}
+
+/** The same as text. Bytes that are no UTF-8 are `0x` and their hex digits, so that different ones stay different. */
 export function headerText(headers: IHeaders, name: string): string | null {
-  const last = Object.hasOwn(headers, name) ? bytesOf(headers[name]).at(-1) : undefined;
-  if (last === undefined || last === null) return null;
+  const last = headerBytes(headers, name);
+  if (last === null) return null;
   return isUtf8(last) ? last.toString('utf8') : `0x${last.toString('hex')}`;
 }
 
