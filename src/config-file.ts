@@ -56,6 +56,8 @@ export function readConfigFile(path: string, packageRoot: string, reserved: read
   let value: unknown;
   try {
     value = document.toJS() ?? {};
+    // An anchor that holds its own alias has no end.
+    JSON.stringify(value);
   } catch (error) {
     add([], error instanceof Error ? error.message : String(error));
     return answer({});

@@ -109,6 +109,7 @@ test('what is no YAML, too many aliases, and what is not an object', () => {
   assert.match(read('defaultTenant: !secret x\n').faults[0] ?? '', /^1: Unresolved tag/);
   assert.equal(read('- 1\n').faults.length, 1);
   assert.equal(read('just text\n').faults.length, 1);
+  assert.match(read('topics: &a [*a]\n').faults[0] ?? '', /^1: .*circular/);
   const laughs = ['a0: &a0 [x,x,x,x,x,x,x,x,x,x]', ...Array.from({ length: 9 }, (_none, level) => `a${level + 1}: &a${level + 1} [${Array(10).fill(`*a${level}`).join()}]`)].join('\n');
   const started = performance.now();
   assert.ok(read(laughs).faults.length > 0);

@@ -106,9 +106,9 @@ function spellText(text: string): string {
   }
 }
 
-/** 15 significant digits always survive a double. */
+/** 15 significant digits always survive a double; zeros at either end are none. */
 function spellNumber(text: string): string {
-  const digits = text.replace(/[eE].*$/, '').replace(/[^\d]/g, '').replace(/^0+/, '');
+  const digits = text.replace(/[eE].*$/, '').replace(/[^\d]/g, '').replace(/^0+|0+$/g, '');
   const value = Number(text);
   return digits.length <= 15 && Math.abs(value) < 1e300 && (value === 0 || Math.abs(value) > 1e-300) ? JSON.stringify(value) : text;
 }

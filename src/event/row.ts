@@ -2,7 +2,7 @@ import type { CanonicalEvent } from './canonical.ts';
 import { userKey } from './canonical.ts';
 import { memberSpans } from './json-text.ts';
 import { makeQueryable } from './queryable.ts';
-import { clickHouseTime, storedTimeMs } from './time.ts';
+import { clickHouseTime, storedReceiptMs, storedTimeMs } from './time.ts';
 
 /** Where a record stands in Kafka. */
 export interface Place {
@@ -46,8 +46,8 @@ export function eventRow(event: CanonicalEvent, from: RowSource, bare = false): 
     for (const pointer of unfit) violations.push(`not_queryable:/${name}${pointer}`);
     return text;
   };
-  const time = (name: string, ms: number): string => {
-    const stored = storedTimeMs(ms);
+  const time = (name: string, ms: number, nearest = storedTimeMs): string => {
+    const stored = nearest(ms);
     if (stored !== ms) violations.push(`not_queryable:/${name}`);
     return `"${clickHouseTime(stored)}"`;
   };
@@ -55,7 +55,7 @@ export function eventRow(event: CanonicalEvent, from: RowSource, bare = false): 
   const times = [
     time('timestamp', event.timestampMs),
     event.sentAtMs === null ? 'null' : time('sentAt', event.sentAtMs),
-    time('receivedAt', event.receivedAtMs),
+    time('receivedAt', event.receivedAtMs, storedReceiptMs),
   ].join(',');
   const head = JSON.stringify([
     event.tenant, from.eventId, event.messageId, event.dialect, from.source, event.writeKeyId ?? '', event.type, event.event ?? '',

@@ -51,6 +51,16 @@ export function storedTimeMs(ms: number): number {
   return Math.min(maxTimeMs, Math.max(minTimeMs, ms));
 }
 
+/** `events` is parted by the month of receipt: a batch may not make more parts than an insert has time for. */
+const minReceiptMs = Date.UTC(2015, 0, 1);
+const maxReceiptMs = Date.UTC(2050, 0, 1) - 1;
+
+/** The receipt that `events` holds for this one, which comes from a direct producer's record: the nearest that is plausible, the same at every reading. */
+export function storedReceiptMs(ms: number): number {
+  if (Number.isNaN(ms)) return minReceiptMs;
+  return Math.min(maxReceiptMs, Math.max(minReceiptMs, ms));
+}
+
 /** A time as ClickHouse reads it for a DateTime64(3, 'UTC'); what the column cannot hold becomes the nearest that it can. */
 export function clickHouseTime(ms: number): string {
   const iso = new Date(storedTimeMs(ms)).toISOString();

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import kafkajs from 'kafkajs';
 import type { Admin } from 'kafkajs';
 import { MillraceError, asError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
@@ -17,13 +18,18 @@ export interface TopicPlan {
 }
 
 /**
- * Makes the topics that are not there yet, with the broker's default replication. An existing topic is left as it is.
+ * Makes the topics that are not there yet, with the broker's default replication. An existing topic is left as it is, with a
+ * warning where Kafka may delete its records before their time.
+ *
+ * Their records bear the time at which Kafka took them (message.timestamp.type, KIP-32): by the producer's own times, retention
+ * would delete a record that is dated a month ago within minutes of its acknowledgement, read or not.
  * Throws `kafka_unavailable`, or `kafka_refused` where the broker will not have it.
  */
 export async function provisionTopics(connection: KafkaConnection, topics: readonly TopicPlan[], log: Log): Promise<void> {
   await withAdmin(connection, log, async admin => {
     const existing = new Set(await admin.listTopics());
     const missing = topics.filter(({ topic }) => !existing.has(topic));
+    await warnOfEarlyDeletion(admin, topics.filter(({ topic }) => existing.has(topic)), log);
     if (missing.length === 0) return;
     await admin.createTopics({
       waitForLeaders: false,
@@ -33,6 +39,7 @@ export async function provisionTopics(connection: KafkaConnection, topics: reado
         replicationFactor: -1,
         configEntries: [
           { name: 'retention.ms', value: String(retentionMs) },
+          { name: 'message.timestamp.type', value: 'LogAppendTime' },
           { name: 'max.message.bytes', value: String(maxMessageBytes) },
         ],
       })),
@@ -40,6 +47,24 @@ export async function provisionTopics(connection: KafkaConnection, topics: reado
     await untilLed(admin, missing);
     for (const { topic, partitions } of missing) log.info({ topic, partitions }, 'topic made');
   });
+}
+
+async function warnOfEarlyDeletion(admin: Admin, topics: readonly TopicPlan[], log: Log): Promise<void> {
+  if (topics.length === 0) return;
+  try {
+    const { resources } = await admin.describeConfigs({
+      resources: topics.map(({ topic }) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name: topic, configNames: ['retention.ms', 'message.timestamp.type'] })),
+      includeSynonyms: false,
+    });
+    for (const { resourceName: topic, configEntries } of resources) {
+      const entries = new Map(configEntries.map(({ configName, configValue }) => [configName, configValue]));
+      const retentionMs = Number(entries.get('retention.ms') ?? -1);
+      if (retentionMs < 0 || entries.get('message.timestamp.type') !== 'CreateTime') continue;
+      log.warn({ event: 'topic_deletes_early', topic, retentionMs }, 'Kafka keeps records of this topic by their producers’ times, so one that is dated long ago may be deleted before it is read: set message.timestamp.type=LogAppendTime');
+    }
+  } catch (thrown) {
+    log.info({ error: asError(thrown).message }, 'how long Kafka keeps the records of topics cannot be asked');
+  }
 }
 
 /** kafkajs' own wait for the leaders fails where a broker does not know the topic yet. */

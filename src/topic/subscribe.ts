@@ -81,6 +81,7 @@ export interface Subscription {
   partitions(): readonly number[];
   /** What is read next, beyond control records too; null while that is not known or the partition is another's. */
   position(partition: number): bigint | null;
+  /** A member whose join takes longer than `closeGraceMs` leaves when it has joined. */
   close(): Promise<void>;
 }
 
@@ -118,6 +119,8 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   let closing = false;
   /** consumer.stop() is under way, for a start that follows: batches are turned away without a rejoin. */
   let stopping = false;
+  /** Closed before its first join had come to an end. */
+  let turnedAway = false;
   let starting: Promise<void> = Promise.resolve();
   let restartTimer: NodeJS.Timeout | null = null;
   let crashes = 0;
@@ -141,7 +144,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
 
   const eachBatch = async (payload: EachBatchPayload): Promise<void> => {
     const current = session;
-    if (stopping) return;
+    if (stopping || turnedAway) return;
     if (current === null || current.cause !== null) throw rejoinError(current?.cause ?? null);
     const work = handle(current, payload);
     current.running.add(work);
@@ -268,11 +271,19 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
       const patience = setTimeout(() => {
         if (session !== null) end(session, new Error('closing'));
       }, options.closeGraceMs);
-      try {
-        // A consumer that is stopped in the middle of its first join would join all the same.
-        await Promise.race([starting.catch(() => undefined), sleep(options.closeGraceMs, undefined, { ref: false })]);
+      const leave = async (): Promise<void> => {
         await consumer.stop();
         await consumer.disconnect();
+      };
+      try {
+        // A consumer that is stopped in the middle of its first join would join all the same, and nobody could stop it then.
+        const begun = starting.catch(() => undefined);
+        const joining = await Promise.race([begun.then(() => false), sleep(options.closeGraceMs, true, { ref: false })]);
+        if (!joining) await leave();
+        else {
+          turnedAway = true;
+          begun.then(leave).catch((thrown: unknown) => log.debug({ groupId, error: asError(thrown).message }, 'leaving the group failed'));
+        }
       } finally {
         if (session !== null) end(session, new Error('closed'));
         clearTimeout(patience);

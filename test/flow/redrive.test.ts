@@ -14,6 +14,7 @@ import type { Config } from '../../src/config.ts';
 import { createEventAvro } from '../../src/contract/event-avro.ts';
 import { createRegistry } from '../../src/contract/registry.ts';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
+import { createDatedTopic } from '../helpers/create-topic.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startClickHouseProxy } from '../helpers/http-proxy.ts';
 import type { Verdict } from '../helpers/http-proxy.ts';
@@ -27,7 +28,9 @@ let producer: Producer;
 let folder: string;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'millrace-redrive-'));
-  system = await startSystem(freshConfig());
+  const config = freshConfig();
+  await createDatedTopic(config.topic.events, config.topic.partitions);
+  system = await startSystem(config);
   producer = new Kafka({ brokers: [sharedStack().kafkaBrokers], logLevel: logLevel.NOTHING }).producer();
   await producer.connect();
 });

@@ -51,6 +51,37 @@ test('a handler longer than the rebalance timeout is abandoned and taken over; i
   });
 });
 
+test('a member that is closed while its join takes long does not come to life afterwards', { timeout: 60_000 }, async () => {
+  await withTopic(2, async ({ send, join, kafka, groupId }) => {
+    const admin = kafka.admin();
+    await admin.connect();
+    let release: () => void = () => undefined;
+    try {
+      const members = (): Promise<string> => admin.describeGroups([groupId]).then(({ groups }) => `${groups[0]?.members.length ?? 0} ${groups[0]?.state ?? ''}`);
+      const held = new Promise<void>(resolve => (release = resolve));
+      let began = false;
+      await send(['a']);
+      // Its handler keeps the group from rebalancing.
+      await join(async batch => {
+        began = true;
+        await held;
+        return batch.endOffset;
+      }, { rebalanceTimeoutMs: 30_000 });
+      await eventually(() => began, yes => yes);
+      const late = await join(async batch => batch.endOffset, { rebalanceTimeoutMs: 30_000, closeGraceMs: 500 });
+      await eventually(members, text => text === '2 PreparingRebalance');
+      const closing = Date.now();
+      await late.close();
+      assert.ok(Date.now() - closing < 5_000, 'closing does not wait for the join');
+      release();
+      await eventually(members, text => text === '1 Stable', 20_000);
+    } finally {
+      release();
+      await admin.disconnect();
+    }
+  });
+});
+
 test('a rolling restart of three members: nothing lost, nothing committed twice', { timeout: 90_000 }, async () => {
   await withTopic(6, async ({ send, join }) => {
     const done = new Map<string, number>();
