@@ -53,12 +53,19 @@ export function createReaders(config: Config, avro: EventAvro, registry: Registr
 }
 
 export const readEvents = (readerOf: (topic: string) => RecordReader): ReadEvents =>
-  (topic, partition, records) => readerOf(topic).read(records.map(record => ({ ...record, topic, partition })));
+  (topic, partition, records) => readerOf(topic).read(records.map(({ offset, key, value, timestampMs, header }) => ({ topic, partition, offset, key, value, timestampMs, header })));
 
 /** A group each: a topic that comes, goes or grows makes no other one rebalance. */
 export const groupOf = (config: Config, topic: string): string => (topic === config.topic.events ? config.consumerGroup : `${config.consumerGroup}.topic.${topic}`);
 
-export const eventRecord = (record: SubscribedRecord): EventRecord => ({ ...record, header: name => headerText(record.headers, name), headers: () => headerList(record.headers) });
+export const eventRecord = (record: SubscribedRecord): EventRecord => ({
+  offset: record.offset,
+  key: record.key,
+  value: record.value,
+  timestampMs: record.timestampMs,
+  header: name => headerText(record.headers, name),
+  headers: () => headerList(record.headers),
+});
 
 /** Resolves when Kafka has them all. */
 export function buryIn(publisher: Publisher, topic: string): BuryDeadLetters {

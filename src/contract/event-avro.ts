@@ -41,8 +41,8 @@ interface AvroEvent {
   raw: string | null;
 }
 
-/** What a record's value says about an event; `receivedAtMs` is null from producers who leave it to the record's timestamp. */
-export type AvroPart = Omit<CanonicalEvent, 'tenant' | 'dialect' | 'receivedAtMs'> & { receivedAtMs: number | null };
+/** What a record's value says about an event: `tenant` and `dialect` are empty, and `receivedAtMs` is null from producers who leave it to the record's timestamp. */
+export type AvroPart = Omit<CanonicalEvent, 'receivedAtMs'> & { receivedAtMs: number | null };
 
 export type Decoded = { ok: true; part: AvroPart } | { ok: false; detail: string };
 
@@ -126,6 +126,8 @@ export function createEventAvro(schemaPath: string): EventAvro {
       return {
         ok: true,
         part: {
+          tenant: '',
+          dialect: '',
           messageId: record.message_id,
           type: record.type as EventType,
           event: record.event,

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { CanonicalEvent } from './canonical.ts';
 import { elementSpans, isDeeperThan, memberSpans } from './json-text.ts';
 import { clockToleranceMs } from './segment.ts';
@@ -22,7 +22,7 @@ export function contentHash(event: CanonicalEvent): string {
   ];
   const objects = [event.properties, event.traits, withoutAdded(event.context), event.integrations];
   const text = `${JSON.stringify(parts)}${objects.map(object => canonicalOrEmpty(object)).join()}`;
-  return createHash('sha256').update(text).digest().readBigUInt64BE(0).toString();
+  return BigInt(`0x${hash('sha256', text, 'hex').slice(0, 16)}`).toString();
 }
 
 /** The time that the client gave, before any correction of its clock; null where it gave none. */

@@ -35,27 +35,11 @@ export interface RowSource extends Place {
  */
 export function eventRow(event: CanonicalEvent, from: RowSource, bare = false): string {
   const violations = [...event.violations];
-  const json = (name: 'properties' | 'traits' | 'context' | 'integrations'): string => {
-    const sent = event[name];
-    if (sent === null) return '{}';
-    if (bare) {
-      violations.push(`not_queryable:/${name}`);
-      return '{}';
-    }
-    const { text, unfit } = makeQueryable(sent);
-    for (const pointer of unfit) violations.push(`not_queryable:/${name}${pointer}`);
-    return text;
-  };
-  const time = (name: string, ms: number, nearest = storedTimeMs): string => {
-    const stored = nearest(ms);
-    if (stored !== ms) violations.push(`not_queryable:/${name}`);
-    return `"${clickHouseTime(stored)}"`;
-  };
-  const jsonColumns = [json('properties'), json('traits'), json('context'), json('integrations')].join(',');
+  const jsonColumns = jsonNames.map(name => jsonColumn(event, name, bare, violations)).join(',');
   const times = [
-    time('timestamp', event.timestampMs),
-    event.sentAtMs === null ? 'null' : time('sentAt', event.sentAtMs),
-    time('receivedAt', event.receivedAtMs, storedReceiptMs),
+    timeColumn('timestamp', event.timestampMs, storedTimeMs, violations),
+    event.sentAtMs === null ? 'null' : timeColumn('sentAt', event.sentAtMs, storedTimeMs, violations),
+    timeColumn('receivedAt', event.receivedAtMs, storedReceiptMs, violations),
   ].join(',');
   const head = JSON.stringify([
     event.tenant, from.eventId, event.messageId, event.dialect, from.source, event.writeKeyId ?? '', event.type, event.event ?? '',
@@ -64,6 +48,26 @@ export function eventRow(event: CanonicalEvent, from: RowSource, bare = false): 
   ]);
   const tail = JSON.stringify([violations, from.topic, from.partition]);
   return `${head.slice(0, -1)},${times},${oneLine(jsonColumns)},${tail.slice(1, -1)},${from.offset},${JSON.stringify(rawText(event))},${from.contentHash},${traitValues(event)}]`;
+}
+
+const jsonNames = ['properties', 'traits', 'context', 'integrations'] as const;
+
+function jsonColumn(event: CanonicalEvent, name: (typeof jsonNames)[number], bare: boolean, violations: string[]): string {
+  const sent = event[name];
+  if (sent === null) return '{}';
+  if (bare) {
+    violations.push(`not_queryable:/${name}`);
+    return '{}';
+  }
+  const { text, unfit } = makeQueryable(sent);
+  for (const pointer of unfit) violations.push(`not_queryable:/${name}${pointer}`);
+  return text;
+}
+
+function timeColumn(name: string, ms: number, nearest: (ms: number) => number, violations: string[]): string {
+  const stored = nearest(ms);
+  if (stored !== ms) violations.push(`not_queryable:/${name}`);
+  return `"${clickHouseTime(stored)}"`;
 }
 
 /** More traits of one event than these reach no profile; each costs the merge as much as the ids beside it. */

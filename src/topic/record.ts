@@ -23,7 +23,8 @@ export function readRecord(message: KafkaMessage): SubscribedRecord {
 
 /** A header's last value, or null. */
 export function headerBytes(headers: IHeaders, name: string): Buffer | null {
-  return (Object.hasOwn(headers, name) ? bytesOf(headers[name]).at(-1) : undefined) ?? null;
+  const values = Object.hasOwn(headers, name) ? headers[name] : undefined;
+  return Buffer.isBuffer(values) ? values : (bytesOf(values).at(-1) ?? null);
 }
 
 /** The same as text. Bytes that are no UTF-8 are `0x` and their hex digits, so that different ones stay different. */

@@ -19,8 +19,7 @@ test('an event comes back as it went in; tenant and dialect travel as headers', 
   const value = codec.encode(event, 7);
   assert.equal(framedSchemaId(value), 7);
   const decoded = codec.decode(value, codec.schemaText);
-  const { tenant: _tenant, dialect: _dialect, ...part } = event;
-  assert.deepEqual(decoded, { ok: true, part });
+  assert.deepEqual(decoded, { ok: true, part: { ...event, tenant: '', dialect: '' } });
 });
 
 test('a value larger than the buffer at hand is whole, and values do not share bytes', () => {
