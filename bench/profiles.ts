@@ -27,7 +27,7 @@ const { values: args } = parseArgs({
 });
 const users = Number(args.users);
 const usersAtOnce = 50_000;
-const deadline = Date.now() + 120_000;
+const deadline = Date.now() + 600_000;
 
 async function database(name: string): Promise<ClickHouse> {
   const connection = { url: args.clickhouse, database: `${name}_${randomUUID().slice(0, 8)}`, timeoutMs: 60_000 };

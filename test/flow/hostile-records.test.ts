@@ -10,7 +10,7 @@ import { packageRoot } from '../helpers/local.ts';
 import { freshConfig, sharedStack } from '../helpers/shared-stack.ts';
 import { startSystem } from '../helpers/system.ts';
 
-/* Records of a direct producer, each of which once kept its partition waiting for ever, or mixed up what is apart. */
+/* faults.md 6, with direct.test.ts. Records of a direct producer, each of which once kept its partition waiting for ever, or mixed up what is apart. */
 
 test('no record keeps others waiting, and none is taken for another', async () => {
   const base = freshConfig();

@@ -15,6 +15,8 @@ import { sharedStack, testLog } from '../helpers/shared-stack.ts';
 
 const run = promisify(execFile);
 
+/* faults.md 5. */
+
 test('snappy as librdkafka writes it, without a frame', () => {
   assert.equal(readSnappy(compressSync('plain '.repeat(100))).toString(), 'plain '.repeat(100));
 });
