@@ -3,7 +3,7 @@ import avro from 'avsc';
 import type { Type } from 'avsc';
 import { eventTypes } from '../event/canonical.ts';
 import type { CanonicalEvent, EventType } from '../event/canonical.ts';
-import { maxIdLength } from '../event/segment.ts';
+import { maxIdLength } from '../event/fields.ts';
 import { faultOfAvro } from './avro-bytes.ts';
 import { parseAvroSchema } from './avro-schema.ts';
 

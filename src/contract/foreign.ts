@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import type { ErrorCode } from '../errors.ts';
 import { eventId, recordMessageId } from '../event/identity.ts';
 import { findFault, isDeeperThan, maxDepth, smells } from '../event/json-text.ts';
-import { faultMessages, maxEventBytes } from '../event/segment.ts';
+import { faultMessages, maxEventBytes } from '../event/fields.ts';
 import { avroToJson } from './avro-json.ts';
 import { parseAvroSchema } from './avro-schema.ts';
 import type { ParsedAvroSchema } from './avro-schema.ts';

@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../errors.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
 import { memberSpans, pointerToken } from '../event/json-text.ts';
-import { maxIdLength } from '../event/segment.ts';
+import { maxIdLength } from '../event/fields.ts';
 import { parseTime } from '../event/time.ts';
 import type { MappedField, TopicMapping } from './mapping.ts';
 

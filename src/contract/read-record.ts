@@ -5,7 +5,8 @@ import { originTimestampHeader, redrivenFromHeader } from '../event/dead-letter.
 import { eventId, maxMessageIdLength, recordMessageId } from '../event/identity.ts';
 import { isDeeperThan, maxDepth } from '../event/json-text.ts';
 import type { Place } from '../event/row.ts';
-import { faultMessages, readSegmentEvent } from '../event/segment.ts';
+import { faultMessages } from '../event/fields.ts';
+import { readSegmentEvent } from '../event/segment.ts';
 import { framedSchemaId, frameBytes } from './event-avro.ts';
 import type { AvroPart, EventAvro } from './event-avro.ts';
 import { createJsonSchemas } from './json-schema.ts';

@@ -1,14 +1,8 @@
 import { eventTypes } from './canonical.ts';
 import type { EventResult, EventType, Refusal } from './canonical.ts';
-import { findFault, isDeeperThan, maxDepth, memberSpans, smells } from './json-text.ts';
-import type { Span } from './json-text.ts';
+import { faultOfEvent, maxIdLength, readFields } from './fields.ts';
+import { memberSpans } from './json-text.ts';
 import { parseTime } from './time.ts';
-
-/** Largest event, in bytes of its JSON text (shared limit of all dialects). */
-export const maxEventBytes = 262_144;
-
-/** An id's length, in UTF-16 units. */
-export const maxIdLength = 512;
 
 /** Beyond this distance between `sentAt` and receipt the client's clock is taken to be wrong. */
 export const clockToleranceMs = 5 * 60_000;
@@ -54,68 +48,37 @@ export function readSegmentEvent(value: unknown, text: string, source: SegmentSo
   });
 
   text = withBatchDefaults(fields, text, source.defaults);
-  if (text.length > maxEventBytes || (text.length * 3 > maxEventBytes && Buffer.byteLength(text) > maxEventBytes)) {
-    return refuse('event_too_large', '', `an event is at most ${maxEventBytes} bytes`);
-  }
-  if (isDeeperThan(text, maxDepth)) return refuse('too_deep', '', faultMessages.too_deep);
-  if (smells(text)) {
-    const fault = findFault(value);
-    if (fault !== null) return refuse(fault.code, fault.pointer, faultMessages[fault.code]);
-  }
+  const unfit = faultOfEvent(value, text);
+  if (unfit !== null) return { ok: false, ...unfit, messageId: sentMessageId };
 
-  const spans = memberSpans(text, 0);
-  const refusals: Refusal[] = [];
-  const fail = (code: Refusal['code'], pointer: string, message: string): null => {
-    refusals.push(refuse(code, pointer, message));
-    return null;
-  };
-
-  /** Absent, null and (where allowed) empty are null; a number is its text as sent. */
-  const id = (name: string, emptyIsAbsent: boolean): string | null => {
-    const field = fields[name];
-    if (field === undefined || field === null || (field === '' && emptyIsAbsent)) return null;
-    const read = typeof field === 'number' ? sliceOf(text, spans.get(name)) : field;
-    if (typeof read !== 'string') return fail('field_invalid', `/${name}`, `${name} is a string`);
-    if (read.length === 0 || read.length > maxIdLength) return fail('field_invalid', `/${name}`, `${name} has 1 to ${maxIdLength} characters`);
-    return read;
-  };
-  const label = (name: string): string | null => {
-    const field = fields[name];
-    if (field === undefined || field === null) return null;
-    return typeof field === 'string' ? field : fail('field_invalid', `/${name}`, `${name} is a string`);
-  };
-  const object = (name: string): string | null => {
-    const field = fields[name];
-    if (field === undefined || field === null) return null;
-    if (typeof field !== 'object' || Array.isArray(field)) return fail('field_invalid', `/${name}`, `${name} is an object`);
-    return sliceOf(text, spans.get(name));
-  };
+  const read = readFields(fields, text);
   const time = (name: string, field: unknown): number | null => {
     if (field === undefined || field === null) return null;
-    const read = typeof field === 'string' ? parseTime(field) : null;
-    return read ?? fail('time_invalid', `/${name}`, `${name} is an RFC 3339 date-time with a zone, like 2025-03-15T14:30:00Z`);
+    const ms = typeof field === 'string' ? parseTime(field) : null;
+    return ms ?? read.fail('time_invalid', `/${name}`, `${name} is an RFC 3339 date-time with a zone, like 2025-03-15T14:30:00Z`);
   };
 
   const type = source.type ?? fields['type'];
   if (type === undefined || type === null) return refuse('field_missing', '/type', 'type is required');
   if (!isEventType(type)) return refuse('type_unknown', '/type', `type is one of ${eventTypes.join(', ')}`);
 
-  const messageId = id('messageId', false);
-  const userId = id('userId', true);
-  const anonymousId = id('anonymousId', true);
-  const groupId = id('groupId', true);
-  const previousId = id('previousId', true);
-  const event = label('event');
-  const name = label('name');
-  const category = label('category');
-  const properties = object('properties');
-  const ownTraits = object('traits');
-  const context = object('context') ?? source.defaults?.context ?? null;
-  const integrations = object('integrations') ?? source.defaults?.integrations ?? null;
+  const lenient = { numbers: true, emptyIsAbsent: true };
+  const messageId = read.id('messageId', { numbers: true });
+  const userId = read.id('userId', lenient);
+  const anonymousId = read.id('anonymousId', lenient);
+  const groupId = read.id('groupId', lenient);
+  const previousId = read.id('previousId', lenient);
+  const event = read.string('event');
+  const name = read.string('name');
+  const category = read.string('category');
+  const properties = read.object('properties');
+  const ownTraits = read.object('traits');
+  const context = read.object('context') ?? source.defaults?.context ?? null;
+  const integrations = read.object('integrations') ?? source.defaults?.integrations ?? null;
   const sentAtMs = time('sentAt', fields['sentAt'] ?? source.defaults?.sentAt);
   const clientMs = time('timestamp', fields['timestamp']);
-  const [refusal] = refusals;
-  if (refusal !== undefined) return refusal;
+  const fault = read.fault();
+  if (fault !== null) return { ok: false, ...fault, messageId: sentMessageId };
 
   if (userId === null && anonymousId === null && source.userOptional !== true) return refuse('field_missing', '/userId', 'userId or anonymousId is required');
   if (type === 'track' && (event === null || event === '')) return refuse('field_missing', '/event', 'a track event needs its name in event');
@@ -153,18 +116,8 @@ export function readSegmentEvent(value: unknown, text: string, source: SegmentSo
   };
 }
 
-export const faultMessages = {
-  too_deep: `JSON is nested at most ${maxDepth} levels deep`,
-  string_invalid: 'a string holds half of a surrogate pair',
-  key_forbidden: 'no object may have a key named __proto__',
-} as const;
-
 function isEventType(type: unknown): type is EventType {
   return (eventTypes as readonly unknown[]).includes(type);
-}
-
-function sliceOf(text: string, span: Span | undefined): string | null {
-  return span === undefined ? null : text.slice(span[0], span[1]);
 }
 
 /** The event's text with those members of its batch that it takes as defaults put in front, so that `raw` lacks nothing. */
@@ -180,7 +133,8 @@ function withBatchDefaults(fields: Record<string, unknown>, text: string, defaul
 /** The text of an object-valued member of an object's text, or null. */
 function objectMember(text: string | null, name: string): string | null {
   if (text === null || !text.includes(name)) return null;
-  const member = sliceOf(text, memberSpans(text, 0).get(name));
+  const span = memberSpans(text, 0).get(name);
+  const member = span && text.slice(span[0], span[1]);
   return member?.startsWith('{') === true ? member : null;
 }
 
