@@ -4,6 +4,7 @@ import type { Config } from './config.ts';
 import { createEventAvro } from './contract/event-avro.ts';
 import type { Accepted } from './door/accept.ts';
 import { createKeyRing, sha256 } from './door/keys.ts';
+import { dialects } from './door/dialects/all.ts';
 import { createDoor } from './door/server.ts';
 import type { Readiness } from './door/server.ts';
 import { endpointsOf } from './endpoints.ts';
@@ -77,7 +78,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   const avro = createEventAvro(schemaPath(config));
   const schemaId = await registryOf(endpoints).register(`${config.topic.events}-value`, avro.schemaText);
   const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.events], log });
-  const meter = measureDoor(metrics, { inFlightBytes: () => publisher.inFlight().bytes });
+  const meter = measureDoor(metrics, { dialects: dialects.map(({ name }) => name), inFlightBytes: () => publisher.inFlight().bytes });
 
   const encode = (event: CanonicalEvent, traceparent: string | null): OutgoingRecord => ({
     topic: config.topic.events,

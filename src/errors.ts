@@ -33,8 +33,10 @@ export const catalogue = {
   // What is wrong with one event.
   field_missing: { status: 400, retryable: false, meaning: 'a required field is absent' },
   field_invalid: { status: 400, retryable: false, meaning: 'a field has a wrong type, length or form' },
+  field_unknown: { status: 400, retryable: false, meaning: 'the event has a field that its dialect does not have' },
   type_unknown: { status: 400, retryable: false, meaning: 'the event type is none of track, identify, page, screen, group, alias' },
   time_invalid: { status: 400, retryable: false, meaning: 'a time is not an RFC 3339 date-time with a zone, or not a real date' },
+  time_out_of_range: { status: 400, retryable: false, meaning: 'a time is too far from now for its dialect' },
   event_too_large: { status: 400, retryable: false, meaning: 'an event is over 256 KiB' },
   too_deep: { status: 400, retryable: false, meaning: 'JSON is nested deeper than 64 levels' },
   string_invalid: { status: 400, retryable: false, meaning: 'a string holds half of a surrogate pair, which is no Unicode text' },

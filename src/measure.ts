@@ -79,16 +79,16 @@ export function measureSink(metrics: Metrics, sink: { eventTopics: readonly stri
 }
 
 export interface DoorMeter {
-  onEvents: (result: 'accepted' | ErrorCode, count: number) => void;
+  onEvents: (dialect: string, result: 'accepted' | ErrorCode, count: number) => void;
   onResponse: (status: number) => void;
 }
 
-export function measureDoor(metrics: Metrics, door: { inFlightBytes: () => number }): DoorMeter {
+export function measureDoor(metrics: Metrics, door: { dialects: readonly string[]; inFlightBytes: () => number }): DoorMeter {
   metrics.enable('door');
-  metrics.count('millrace_door_events_total', { result: 'accepted' }, 0);
+  for (const dialect of door.dialects) metrics.count('millrace_door_events_total', { dialect, result: 'accepted' }, 0);
   metrics.beforeScrape(() => metrics.set('millrace_door_in_flight_bytes', {}, door.inFlightBytes()));
   return {
-    onEvents: (result, count) => metrics.count('millrace_door_events_total', { result }, count),
+    onEvents: (dialect, result, count) => metrics.count('millrace_door_events_total', { dialect, result }, count),
     onResponse: status => metrics.count('millrace_door_requests_total', { status: String(status) }),
   };
 }

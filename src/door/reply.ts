@@ -30,9 +30,9 @@ export function errorBody(code: ErrorCode, message: string, requestId: string, d
 }
 
 /** Answers with the code's own status; 401 says how to authenticate, 503 when to come back. */
-export function sendError(request: FastifyRequest, reply: FastifyReply, code: ErrorCode, message: string, details?: unknown): FastifyReply {
+export function sendError(request: FastifyRequest, reply: FastifyReply, code: ErrorCode, message: string, details?: unknown, challenges: readonly ('Basic' | 'Bearer')[] = ['Basic']): FastifyReply {
   const status = catalogue[code].status ?? 500;
-  if (status === 401) reply.header('www-authenticate', 'Basic realm="millrace", charset="UTF-8"');
+  if (status === 401) reply.header('www-authenticate', challenges.map(scheme => `${scheme} realm="millrace"${scheme === 'Basic' ? ', charset="UTF-8"' : ''}`).join(', '));
   if (status === 503) reply.header('retry-after', String(1 + Math.floor(Math.random() * 3)));
   return reply.code(status).send(errorBody(code, message, request.id, details));
 }

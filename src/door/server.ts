@@ -8,9 +8,10 @@ import type { ErrorCode } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
 import type { AcceptEvents } from './accept.ts';
 import { maxBodyBytes } from './body.ts';
-import { segmentDialect } from './dialects/segment.ts';
+import { serveBrowsers } from './browsers.ts';
+import { dialects } from './dialects/all.ts';
+import { registerDialects } from './ingest.ts';
 import type { KeyRing } from './keys.ts';
-import { tokenOf } from './keys.ts';
 import { errorBody, sendError } from './reply.ts';
 
 /** What /readyz shows: `ready` decides the status, the rest is for people. */
@@ -34,7 +35,7 @@ export interface DoorOptions extends HealthOptions {
   /** Too much waits for Kafka: new requests are turned away before their body is read. */
   overloaded: () => boolean;
   /** Told what became of the events of a request that could be read. */
-  onEvents?: (result: 'accepted' | ErrorCode, count: number) => void;
+  onEvents?: (dialect: string, result: 'accepted' | ErrorCode, count: number) => void;
   now?: () => number;
   newMessageId?: () => string;
 }
@@ -45,12 +46,10 @@ export function createDoor(options: DoorOptions): FastifyInstance {
   app.addHook('onRequest', async (request, reply) => {
     if (request.method === 'POST' && options.overloaded()) return sendError(request, reply, 'unavailable', 'too many events wait for Kafka; try again');
   });
-  segmentDialect(app, {
+  serveBrowsers(app, options.keys);
+  registerDialects(app, dialects, {
+    keys: options.keys,
     accept: options.accept,
-    authenticate: request => {
-      const token = tokenOf(request.headers, request.query);
-      return token === null ? null : options.keys.find(token);
-    },
     now: options.now ?? Date.now,
     newMessageId: options.newMessageId ?? randomUUID,
     onEvents: options.onEvents ?? (() => undefined),

@@ -39,7 +39,7 @@ export interface CanonicalEvent {
 /** Why an event is refused: bad input is a value, not a thrown fault. */
 export interface Refusal {
   ok: false;
-  code: 'field_missing' | 'field_invalid' | 'type_unknown' | 'time_invalid' | 'event_too_large' | 'not_an_object' | 'too_deep' | 'string_invalid' | 'key_forbidden';
+  code: 'field_missing' | 'field_invalid' | 'field_unknown' | 'time_out_of_range' | 'type_unknown' | 'time_invalid' | 'event_too_large' | 'not_an_object' | 'too_deep' | 'string_invalid' | 'key_forbidden';
   message: string;
   /** JSON pointer (RFC 6901) to the field, relative to the event. */
   pointer: string;

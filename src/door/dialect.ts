@@ -1,0 +1,78 @@
+import type { EventResult, EventType } from '../event/canonical.ts';
+import type { ErrorCode } from '../errors.ts';
+import type { EventError } from './reply.ts';
+
+/*
+ * What a dialect says of itself. server.ts and ingest.ts make the routes, the checks of keys and the answers of it;
+ * a new dialect is a file in dialects/ and a line in dialects/all.ts. docs/dialects.md shows how.
+ */
+
+/** What the request gives to each of its events. */
+export interface EventSource {
+  tenant: string;
+  writeKeyId: string;
+  receivedAtMs: number;
+  /** Used where the event brings no message id. */
+  newMessageId: () => string;
+  ip: string | undefined;
+  userAgent: string | undefined;
+  /** What a batch says once for all of its events. */
+  defaults?: BatchDefaults;
+}
+
+/** JSON texts of objects, or null; `sentAt` as it was parsed. */
+export interface BatchDefaults {
+  context: string | null;
+  integrations: string | null;
+  sentAt: unknown;
+}
+
+/** An event that was taken, as its answer needs it. */
+export interface TakenEvent {
+  messageId: string;
+  /** UUID. */
+  eventId: string;
+  receivedAtMs: number;
+}
+
+export interface BatchSummary {
+  received: number;
+  accepted: number;
+  rejected: number;
+  errors: EventError[];
+}
+
+export interface DialectRoute {
+  /** All of these, with a trailing slash too. */
+  paths: readonly string[];
+  /** Two routes may share a path: the first one whose body this is. */
+  isMine?: (body: Readonly<Record<string, unknown>>) => boolean;
+  /** The member of the body that holds events, and how many at most; null: the body is one event. */
+  batch: { member: string; maxEvents: number; withDefaults: boolean } | null;
+  /** `value` is the event, parsed from `text`. */
+  read: (value: unknown, text: string, source: EventSource) => EventResult;
+  /** What the path itself says is the type, for the list of paths. */
+  type?: EventType;
+  status: 200 | 202;
+  /** The body of the answer to one event that was taken. */
+  one: (event: TakenEvent) => object;
+  /** The body of the answer to a batch whose envelope was sound. */
+  many: (summary: BatchSummary) => object;
+  /** SDKs: any content type is read as JSON, and the write key may stand in the body. */
+  sdk?: boolean;
+}
+
+export interface Dialect {
+  /** As in `events.dialect`. */
+  name: string;
+  /** How a 401 asks for the key. */
+  challenge: 'Basic' | 'Bearer';
+  routes: readonly DialectRoute[];
+}
+
+/** Why a request was refused as a whole. */
+export interface Refused {
+  code: ErrorCode;
+  message: string;
+  details?: unknown;
+}

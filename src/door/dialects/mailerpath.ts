@@ -1,0 +1,90 @@
+import type { EventResult } from '../../event/canonical.ts';
+import { faultOfEvent, maxIdLength, readFields } from '../../event/fields.ts';
+import type { Fields } from '../../event/fields.ts';
+import { eventIdText } from '../../event/identity.ts';
+import { parseTime } from '../../event/time.ts';
+import type { Dialect, DialectRoute, EventSource } from '../dialect.ts';
+
+/* Dialect 000: lifecycle events of an e-mail address or a user id, with a small list of planned names. */
+
+const planned = new Set(['signup', 'purchase', 'core_activity', 'feature_used', 'support_ticket', 'cart', 're_engagement', 'referral']);
+
+/** What is not a property of the event. */
+const ownFields = new Set(['type', 'email', 'uid', 'idempotency_key', 'ts']);
+
+/** Below this a number of `ts` is seconds since 1970, else milliseconds. */
+const firstMilliseconds = 1e11;
+
+function readEvent(value: unknown, text: string, source: EventSource): EventResult {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return { ok: false, code: 'not_an_object', message: 'an event is a JSON object', pointer: '', messageId: null };
+  const members = value as Record<string, unknown>;
+  const sentMessageId = typeof members['idempotency_key'] === 'string' ? members['idempotency_key'].slice(0, maxIdLength) : null;
+  const unfit = faultOfEvent(value, text);
+  if (unfit !== null) return { ok: false, ...unfit, messageId: sentMessageId };
+
+  const fields = readFields(members, text);
+  const type = fields.string('type', { required: true });
+  if (type !== null && !/^[a-z][a-z0-9_]*$/.test(type)) fields.fail('field_invalid', '/type', 'type is lowercase snake_case: ^[a-z][a-z0-9_]*$');
+  const uid = fields.id('uid', { emptyIsAbsent: true });
+  const email = address(fields);
+  if (uid === null && email === null) fields.fail('field_missing', '/email', 'email or uid is required');
+  for (const name of ['source', 'action', 'feature', 'plan', 'status'] as const) fields.string(name);
+  ofType('amount', 'number', members, fields);
+  ofType('upgrade', 'boolean', members, fields);
+  fields.object('metadata');
+  const messageId = fields.id('idempotency_key');
+  const timestampMs = time(members['ts'], source.receivedAtMs, fields);
+  const fault = fields.fault();
+  if (fault !== null) return { ok: false, ...fault, messageId: sentMessageId };
+
+  const properties = [...fields.spans].filter(([name]) => !ownFields.has(name)).map(([name, [start, end]]) => `${JSON.stringify(name)}:${text.slice(start, end)}`);
+  return {
+    ok: true,
+    event: {
+      tenant: source.tenant, dialect: 'mailerpath', messageId: messageId ?? source.newMessageId(), type: 'track', event: type, userId: uid ?? email, anonymousId: null, previousId: null, groupId: null, email, name: null, category: null,
+      timestampMs, sentAtMs: null, receivedAtMs: source.receivedAtMs, properties: properties.length === 0 ? null : `{${properties.join(',')}}`, traits: null, context: null, integrations: null, writeKeyId: source.writeKeyId,
+      violations: type === null || planned.has(type) ? [] : ['unplanned_event'], raw: text,
+    },
+  };
+}
+
+/** Trimmed and in lower case: so it is a user's id. */
+function address(fields: Fields): string | null {
+  const email = fields.id('email', { emptyIsAbsent: true })?.trim().toLowerCase() ?? null;
+  return email === null || /^[^\s@]+@[^\s@]+$/.test(email) ? email : fields.fail('field_invalid', '/email', 'email is an e-mail address');
+}
+
+function ofType(name: string, type: 'number' | 'boolean', members: Readonly<Record<string, unknown>>, fields: Fields): void {
+  const sent = members[name];
+  if (sent !== undefined && sent !== null && typeof sent !== type) fields.fail('field_invalid', `/${name}`, `${name} is a ${type}`);
+}
+
+/** ISO 8601 with a zone, or seconds or milliseconds since 1970; of any age. */
+function time(sent: unknown, receivedAtMs: number, fields: Fields): number {
+  if (sent === undefined || sent === null) return receivedAtMs;
+  const ms = typeof sent === 'number' ? Math.trunc(Math.abs(sent) < firstMilliseconds ? sent * 1_000 : sent) : typeof sent === 'string' ? parseTime(sent) : null;
+  // Beyond the year 9999 there is no date-time to write.
+  if (ms !== null && Math.abs(ms) < 253_402_300_800_000) return ms;
+  fields.fail('time_invalid', '/ts', 'ts is an ISO 8601 date-time with a zone, or Unix seconds or milliseconds');
+  return receivedAtMs;
+}
+
+const answers = {
+  read: readEvent,
+  status: 200,
+  one: ({ eventId, receivedAtMs }) => ({ status: 'ok', event_id: eventIdText(eventId), received_at: new Date(receivedAtMs).toISOString() }),
+  many: ({ received, accepted, rejected, errors }) => ({ received, accepted, rejected, errors }),
+} as const satisfies Partial<DialectRoute>;
+
+const paths = ['/api/v1/client/events', '/api/v1/client/events/bulk'];
+
+export const mailerpathDialect: Dialect = {
+  name: 'mailerpath',
+  challenge: 'Bearer',
+  routes: [
+    { ...answers, paths, batch: { member: 'events', maxEvents: 500, withDefaults: false }, isMine: body => Object.hasOwn(body, 'events') },
+    { ...answers, paths: paths.slice(0, 1), batch: null },
+    // Where neither is there, bulk says what is lacking.
+    { ...answers, paths: paths.slice(1), batch: { member: 'events', maxEvents: 500, withDefaults: false } },
+  ],
+};

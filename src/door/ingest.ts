@@ -1,0 +1,149 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { ErrorCode } from '../errors.ts';
+import type { CanonicalEvent } from '../event/canonical.ts';
+import { eventId } from '../event/identity.ts';
+import type { Accepted, AcceptEvents } from './accept.ts';
+import { isJsonType, readBody } from './body.ts';
+import type { Dialect, DialectRoute, EventSource } from './dialect.ts';
+import { openEnvelope } from './envelope.ts';
+import type { KeyRing, WriteKey } from './keys.ts';
+import { tokenOf } from './keys.ts';
+import { sendError } from './reply.ts';
+import type { EventError } from './reply.ts';
+
+/*
+ * What happens to a request, whatever its dialect:
+ *
+ *   key in a header or the URL     401 before the body is read (SDK paths: the body may bring it)
+ *   body                           413, 415, 400: inflated within its limit, UTF-8, JSON
+ *   route                          of those that share the path, the one that knows the body
+ *   envelope                       400: an array of events, not too many
+ *   each event                     read by the dialect; its fault is its own, in a batch
+ *   type                           403, in a batch the event's fault
+ *   Kafka                          503 where it took none; in a batch those that it did not take are listed
+ */
+
+export interface IngestDoor {
+  keys: KeyRing;
+  accept: AcceptEvents;
+  now: () => number;
+  newMessageId: () => string;
+  /** Told what became of the events of a request that could be read. */
+  onEvents: (dialect: string, result: 'accepted' | ErrorCode, count: number) => void;
+}
+
+interface Offer {
+  dialect: Dialect;
+  route: DialectRoute;
+}
+
+/** Makes the routes of all dialects. Paths with a trailing slash are the same (server.ts). */
+export function registerDialects(app: FastifyInstance, dialects: readonly Dialect[], door: IngestDoor): void {
+  const offers = new Map<string, Offer[]>();
+  for (const dialect of dialects) {
+    for (const route of dialect.routes) {
+      for (const path of route.paths) offers.set(path, [...(offers.get(path) ?? []), { dialect, route }]);
+    }
+  }
+  for (const [path, at] of offers) registerPath(app, path, at, door);
+}
+
+function registerPath(app: FastifyInstance, path: string, offers: readonly Offer[], door: IngestDoor): void {
+  const keys = new WeakMap<FastifyRequest, WriteKey>();
+  const keyInBody = offers.some(({ route }) => route.sdk);
+  const challenges = [...new Set(offers.map(({ dialect }) => dialect.challenge))];
+  const stranger = (request: FastifyRequest, reply: FastifyReply): FastifyReply => sendError(request, reply, 'unauthorized', 'a known write key is needed', undefined, challenges);
+
+  // Before the body is read: a stranger's bytes are not worth keeping.
+  const onRequest = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
+    const token = tokenOf(request.headers, request.query);
+    const key = token === null ? null : door.keys.find(token);
+    if (key !== null) keys.set(request, key);
+    else if (token !== null || !keyInBody) return stranger(request, reply);
+    return undefined;
+  };
+
+  app.post(path, { onRequest }, async (request, reply) => {
+    const receivedAtMs = door.now();
+    if (!keyInBody && !isJsonType(request.headers['content-type'])) return sendError(request, reply, 'unsupported_media_type', 'the content type must be application/json');
+    const body = await readBody(Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0), request.headers['content-encoding']);
+    if (!body.ok) return sendError(request, reply, body.code, body.message);
+    const { value, text } = body;
+    const members = typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+    const { dialect, route } = offerFor(offers, members);
+    const key = keys.get(request) ?? keyOfBody(route, members, door.keys);
+    if (key === null) return stranger(request, reply);
+    const envelope = openEnvelope(value, text, route);
+    if (!envelope.ok) return sendError(request, reply, envelope.code, envelope.message);
+    const source: EventSource = {
+      tenant: key.tenant, writeKeyId: key.id, receivedAtMs, newMessageId: door.newMessageId, ip: request.ip, userAgent: request.headers['user-agent'],
+      ...(envelope.defaults && { defaults: envelope.defaults }),
+    };
+    return answer(request, reply, { dialect, route, key, source, events: envelope.events, door });
+  });
+}
+
+interface Opened extends Offer {
+  key: WriteKey;
+  source: EventSource;
+  events: readonly { value: unknown; text: string }[];
+  door: IngestDoor;
+}
+
+async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, route, key, source, events, door }: Opened): Promise<FastifyReply> {
+  const errors: (EventError & { index: number })[] = [];
+  const good: CanonicalEvent[] = [];
+  const indexes: number[] = [];
+  events.forEach(({ value, text }, index) => {
+    const read = route.read(value, text, source);
+    if (!read.ok) {
+      errors.push({ index, code: read.code, message: read.message, pointer: read.pointer, ...(read.messageId !== null && { message_id: read.messageId }) });
+    } else if (key.allow !== null && !key.allow.includes(read.event.type)) {
+      errors.push({ index, code: 'forbidden', message: `this write key may not send ${read.event.type} events`, pointer: '/type', message_id: read.event.messageId });
+    } else {
+      good.push(read.event);
+      indexes.push(index);
+    }
+  });
+  for (const { code } of errors) door.onEvents(dialect.name, code, 1);
+  const [wrong] = errors;
+  if (route.batch === null && wrong !== undefined) return sendError(request, reply, wrong.code, wrong.message, wrong.code === 'forbidden' ? undefined : [{ pointer: wrong.pointer }]);
+
+  const results = good.length === 0 ? [] : await door.accept(good, traceparentOf(request));
+  const failed = results.flatMap((result, at) => (result.ok ? [] : [{ result, index: indexes[at] ?? 0, event: good[at] }]));
+  if (failed.length > 0) door.onEvents(dialect.name, 'unavailable', failed.length);
+  if (failed.length < good.length) door.onEvents(dialect.name, 'accepted', good.length - failed.length);
+  // Nothing got through: one answer that a client retries as a whole. Some did: each failed one is named.
+  if (failed.length > 0 && failed.length === good.length) return sendError(request, reply, 'unavailable', messageOf(failed[0]?.result));
+  const [first] = good;
+  if (route.batch === null && first !== undefined) {
+    return reply.code(route.status).send(route.one({ messageId: first.messageId, eventId: eventId(first.tenant, first.messageId), receivedAtMs: source.receivedAtMs }));
+  }
+  for (const { result, index, event } of failed) {
+    errors.push({ index, code: 'unavailable', message: messageOf(result), ...(event && { message_id: event.messageId }) });
+  }
+  errors.sort((a, b) => a.index - b.index);
+  return reply.code(route.status).send(route.many({ received: events.length, accepted: events.length - errors.length, rejected: errors.length, errors }));
+}
+
+/** Where no route knows the body, the last one says what is wrong with it. */
+function offerFor(offers: readonly Offer[], members: Readonly<Record<string, unknown>>): Offer {
+  const found = offers.find(({ route }) => route.isMine === undefined || route.isMine(members)) ?? offers.at(-1);
+  if (found === undefined) throw new RangeError('a path without routes');
+  return found;
+}
+
+function keyOfBody(route: DialectRoute, members: Readonly<Record<string, unknown>>, keys: KeyRing): WriteKey | null {
+  const token = route.sdk === true && Object.hasOwn(members, 'writeKey') ? members['writeKey'] : null;
+  return typeof token === 'string' && token !== '' ? keys.find(token) : null;
+}
+
+function messageOf(result: Accepted | undefined): string {
+  return result?.ok === false ? result.message : 'the event was not accepted';
+}
+
+/** W3C trace context, passed on to the record where it is well-formed. */
+function traceparentOf(request: FastifyRequest): string | null {
+  const header = request.headers['traceparent'];
+  return typeof header === 'string' && /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(header) ? header : null;
+}
