@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { asError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
 import { cutBatch, encodePlan, planOf, planToken, readCommit, settledMetadata } from './plan.ts';
@@ -23,7 +24,8 @@ import type { Plan, PlannedRecord } from './plan.ts';
  *   I4  No work outlives its batch, and no commit leaves for a partition that was lost (topic/subscribe.ts).
  *
  * A plan whose records can't be had again as they were (compacted, deleted) gives way to a new one, stored as a replay.
- * So is every batch that begins at or below the highest offset stored before: somebody has set the group back, or it is
+ * Where the commit is not a sink's own, the tokens of all that follows are new ones (plan.ts, `epoch`).
+ * As a replay is stored every batch that begins at or below the highest offset stored before: somebody has set the group back, or it is
  * another group. That offset is asked for only where the commit is not a sink's own, since asking reads a whole column; a
  * sink's own commits carry it for as long as it lies ahead of them.
  */
@@ -63,6 +65,8 @@ export interface PartitionsOptions<R extends PlannedRecord> {
   pause?: (delayMs: number, signal: AbortSignal) => Promise<void>;
   /** The fault for which a batch of the partition waits, at every failed try; null when it waits no more. */
   onWaiting?: (topic: string, partition: number, error: Error | null) => void;
+  /** Eight hex digits. */
+  newEpoch?: () => string;
   log: Log;
 }
 
@@ -70,6 +74,7 @@ interface PartitionState {
   session: object;
   plan: Plan | null;
   highest: bigint | null;
+  epoch: string;
   /** How often the records of a plan were not all there. */
   shortfalls: number;
 }
@@ -82,6 +87,7 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
   const { store, highestStored, maxRows, maxBytes, onWaiting, log } = options;
   const delaysMs = options.retryDelaysMs ?? defaultDelaysMs;
   const pause = options.pause ?? pauseByTimer;
+  const newEpoch = options.newEpoch ?? (() => randomBytes(4).toString('hex'));
   const states = new Map<string, PartitionState>();
 
   /** Tries until it works or the session ends: a part that is down must never cost a record. */
@@ -115,7 +121,7 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
     const { offset, metadata } = await batch.committed();
     const commit = readCommit(offset, metadata);
     const highest = commit === null ? await persist(batch, () => highestStored(batch.topic, batch.partition)) : commit.storedUpTo;
-    const state: PartitionState = { session: batch.session, plan: commit?.plan ?? null, highest, shortfalls: 0 };
+    const state: PartitionState = { session: batch.session, plan: commit?.plan ?? null, highest, epoch: commit?.epoch ?? newEpoch(), shortfalls: 0 };
     states.set(key, state);
     return state;
   };
@@ -157,9 +163,9 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
 
     for (;;) {
       const records = cutBatch(rest, maxRows, maxBytes);
-      const plan = records.length > 0 ? planOf(records) : null;
+      const plan = records.length > 0 ? planOf(records, state.epoch) : null;
       // One commit says both that the batch before is done and what comes next.
-      await batch.commit(plan?.first ?? batch.endOffset, plan === null ? settledMetadata(batch.endOffset, state.highest) : encodePlan(plan, state.highest));
+      await batch.commit(plan?.first ?? batch.endOffset, plan === null ? settledMetadata(batch.endOffset, state.highest, state.epoch) : encodePlan(plan, state.highest));
       if (plan === null) break;
       await settle(batch, state, plan, records, state.highest !== null && plan.first <= state.highest);
       rest = rest.slice(records.length);

@@ -16,6 +16,11 @@ export interface Plan {
   count: number;
   /** SHA-256 over the raw records' offsets and values, 32 hex digits of it. */
   hash: string;
+  /**
+   * Since when the group has gone on from its own commits; new wherever somebody else has set its offset. ClickHouse drops rows under a token
+   * that it has seen, also rows that were deleted since: whoever sets a group back to have them again must get them.
+   */
+  epoch: string;
 }
 
 /** Records that make one insert, at most `maxRows` and about `maxBytes` of values; never none. */
@@ -30,7 +35,7 @@ export function cutBatch<R extends PlannedRecord>(records: readonly R[], maxRows
   return records.slice(0, count);
 }
 
-export function planOf(records: readonly PlannedRecord[]): Plan {
+export function planOf(records: readonly PlannedRecord[], epoch = ''): Plan {
   const first = records[0];
   const last = records.at(-1);
   if (first === undefined || last === undefined) throw new RangeError('a plan needs records');
@@ -42,26 +47,27 @@ export function planOf(records: readonly PlannedRecord[]): Plan {
     hash.update(head);
     if (value !== null) hash.update(value);
   }
-  return { first: first.offset, last: last.offset, count: records.length, hash: hash.digest('hex').slice(0, 32) };
+  return { first: first.offset, last: last.offset, count: records.length, hash: hash.digest('hex').slice(0, 32), epoch };
 }
 
 /**
  * As commit metadata; `first` is the committed offset itself. `storedUpTo` is the highest offset that may be stored already, kept
- * while it lies beyond the plan: whoever takes over must know that the group was set back. Kafka takes 4,096 bytes; this is some 120.
+ * while it lies beyond the plan: whoever takes over must know that the group was set back. Kafka takes 4,096 bytes; this is some 140.
  */
-export function encodePlan({ last, count, hash }: Plan, storedUpTo: bigint | null = null): string {
-  return JSON.stringify({ plan: 1, last: String(last), count, hash, ...(storedUpTo !== null && storedUpTo > last && { stored: String(storedUpTo) }) });
+export function encodePlan({ last, count, hash, epoch }: Plan, storedUpTo: bigint | null = null): string {
+  return JSON.stringify({ plan: 1, last: String(last), count, hash, ...(epoch !== '' && { epoch }), ...(storedUpTo !== null && storedUpTo > last && { stored: String(storedUpTo) }) });
 }
 
 /** What is committed with an offset below which everything is settled, and nothing is under way. */
-export function settledMetadata(offset: bigint, storedUpTo: bigint | null = null): string {
-  return JSON.stringify({ settled: 1, ...(storedUpTo !== null && storedUpTo >= offset && { stored: String(storedUpTo) }) });
+export function settledMetadata(offset: bigint, storedUpTo: bigint | null = null, epoch = ''): string {
+  return JSON.stringify({ settled: 1, ...(epoch !== '' && { epoch }), ...(storedUpTo !== null && storedUpTo >= offset && { stored: String(storedUpTo) }) });
 }
 
 export interface SinkCommit {
   plan: Plan | null;
   /** The highest offset of which something may be stored, except what the plan names. */
   storedUpTo: bigint;
+  epoch: string;
 }
 
 /** What a sink's own commit says. Null where somebody else committed: whoever sets a group back, or starts another, commits nothing like it. */
@@ -74,10 +80,11 @@ export function readCommit(committed: bigint | null, metadata: string): SinkComm
     return null;
   }
   const { plan: version, last, count, hash } = said;
-  const plan = version === 1 && isOffset(last) && typeof count === 'number' && typeof hash === 'string' ? { first: committed, last: BigInt(last), count, hash } : null;
+  const epoch = typeof said['epoch'] === 'string' ? said['epoch'] : '';
+  const plan = version === 1 && isOffset(last) && typeof count === 'number' && typeof hash === 'string' ? { first: committed, last: BigInt(last), count, hash, epoch } : null;
   if (plan === null && said['settled'] !== 1) return null;
   const stored = isOffset(said['stored']) ? BigInt(said['stored']) : -1n;
-  return { plan, storedUpTo: stored > committed - 1n ? stored : committed - 1n };
+  return { plan, storedUpTo: stored > committed - 1n ? stored : committed - 1n, epoch };
 }
 
 function isOffset(text: unknown): text is string {
@@ -91,7 +98,8 @@ export function decodePlan(committed: bigint | null, metadata: string): Plan | n
 
 /** `insert_deduplication_token` of a planned batch. */
 export function planToken(topic: string, partition: number, plan: Plan): string {
-  return `${topic}/${partition}/${plan.first}-${plan.last}/${plan.hash}`;
+  const batch = `${topic}/${partition}/${plan.first}-${plan.last}/${plan.hash}`;
+  return plan.epoch === '' ? batch : `${batch}/${plan.epoch}`;
 }
 
 /** Token of what a replay found missing under a token that was used already. */

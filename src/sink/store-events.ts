@@ -117,8 +117,8 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     const found = await tables.findIds([...new Set(events.map(({ eventId }) => eventId))], signal);
     const isOwn = ({ offset }: StorableEvent, at: StoredPlace): boolean => at.topic === topic && at.partition === partition && at.offset === offset;
     const hasOwn = (event: StorableEvent): boolean => found.get(event.eventId)?.some(at => isOwn(event, at)) === true;
-    // After the ids, so that a row whose id was found can be seen.
-    const inEvents = replay ? await tables.storedAt(request, events) : new Set<string>();
+    // After the ids, so that a row whose id was found can be seen. A record without a time has another one at every reading.
+    const inEvents = replay ? await tables.storedAt(request, events, request.records.some(({ timestampMs }) => timestampMs < 0) ? 'any' : 'own') : new Set<string>();
     const unproven = replay ? events.filter(event => hasOwn(event) && !inEvents.has(placedId(event.offset, event.eventId))) : [];
     if (unproven.length > 0) for (const stored of await tables.storedAt(request, unproven, 'any')) inEvents.add(stored);
     settled.lookUpMs = now() - began;

@@ -109,7 +109,7 @@ function readHeaderList(text: string | null): RecordHeader[] | null {
   if (!Array.isArray(list)) return null;
   return list.flatMap((pair: unknown): RecordHeader[] => {
     const [name, value] = Array.isArray(pair) ? (pair as unknown[]) : [];
-    return typeof name === 'string' ? [[name, typeof value === 'string' ? Buffer.from(value, 'base64') : null]] : [];
+    return typeof name === 'string' ? [[name.toWellFormed(), typeof value === 'string' ? Buffer.from(value, 'base64') : null]] : [];
   });
 }
 

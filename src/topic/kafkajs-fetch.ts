@@ -1,7 +1,8 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { createRequire } from 'node:module';
 
 /*
- * Three faults of kafkajs 2.2.4's Fetch, mended where its request is built and its answer is read.
+ * Four faults of kafkajs 2.2.4's Fetch, mended where its request is built and its answer is read.
  *
  *   aborted     It judges aborted transactions in the order of the broker's list, one a record, and ends one at any record
  *               whose key is four zero bytes: records of overlapping aborted transactions come through as if committed.
@@ -11,11 +12,15 @@ import { createRequire } from 'node:module';
  *   order       It asks for partitions always in the same order, and a broker fills its answer in that order up to
  *               `maxBytes`, giving a batch over the partition's limit only to the first: the later ones starve. Here the
  *               order is turned at random, as Java's consumer does it.
+ *   inflation   It inflates and decodes all that a fetch brought before it hands over any of it: 16 MiB of compressed records are
+ *               hundreds of megabytes, in one piece of work. Here a partition's batches are decoded as long as what they come to
+ *               fits; the rest is fetched again.
  */
 
 export interface FetchedRecord {
   offset: string;
   key: Buffer | null;
+  value?: Buffer | null;
   isControlRecord?: boolean;
   /** Absent on records of the formats before Kafka 0.11. */
   batchContext?: { firstOffset: string; lastOffsetDelta: number; producerId: string; inTransaction: boolean };
@@ -27,7 +32,7 @@ export interface FetchedPartition {
 }
 
 interface FetchArguments {
-  topics: { partitions: unknown[] }[];
+  topics: { partitions: { maxBytes: number }[] }[];
 }
 
 interface FetchAnswer {
@@ -48,7 +53,10 @@ let mended = false;
 export function mendFetch(): void {
   if (mended) return;
   mended = true;
-  const fetch = createRequire(import.meta.url)('kafkajs/src/protocol/requests/fetch') as FetchDefinition;
+  const require = createRequire(import.meta.url);
+  const budget = new AsyncLocalStorage<number>();
+  replaceDecoding(require, () => budget.getStore() ?? Infinity);
+  const fetch = require('kafkajs/src/protocol/requests/fetch') as FetchDefinition;
   const { protocol } = fetch;
   fetch.protocol = choice => {
     const build = protocol(choice);
@@ -60,7 +68,7 @@ export function mendFetch(): void {
         response: {
           ...response,
           async decode(data) {
-            const answer = await response.decode(data);
+            const answer = await budget.run(decodedBytesOf(args), () => response.decode(data));
             for (const { partitions } of answer.responses) partitions.forEach(mendPartition);
             return answer;
           },
@@ -68,6 +76,68 @@ export function mendFetch(): void {
       };
     };
   };
+}
+
+/** What a record takes beside its bytes, about. */
+const recordBytes = 300;
+
+/** What the records of one partition may come to: half as much again as its share of the fetch, so that records without compression are not cut. */
+function decodedBytesOf({ topics }: FetchArguments): number {
+  return 1.5 * Math.max(0, ...topics.flatMap(({ partitions }) => partitions.map(({ maxBytes }) => maxBytes)));
+}
+
+interface Decoder {
+  readInt32(): number;
+  readBytes(length: number): Buffer;
+  canReadBytes(length: number): boolean;
+}
+
+type DecodeMessages = (decoder: Decoder) => Promise<FetchedRecord[]>;
+
+/** Offset, length, leader epoch; then the byte that tells the format. And what a batch has at least (KIP-98). */
+const magicAt = 16;
+const batchHeadBytes = 49;
+
+/** kafkajs' decodeMessages, which all versions of Fetch since 4 share, with an end: whole batches, at least one. */
+function replaceDecoding(require: NodeJS.Require, budget: () => number): void {
+  const path = require.resolve('kafkajs/src/protocol/requests/fetch/v4/decodeMessages');
+  const theirs = require(path) as DecodeMessages;
+  const DecoderOf = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => Decoder;
+  const decodeBatch = require('kafkajs/src/protocol/recordBatch/v0/decoder') as (decoder: Decoder) => Promise<{ records: FetchedRecord[] }>;
+  const decode: DecodeMessages = async decoder => {
+    const size = decoder.readInt32();
+    if (size <= 0 || !decoder.canReadBytes(size)) return [];
+    const bytes = decoder.readBytes(size);
+    if (bytes.readInt8(magicAt) !== 2) return theirs(new DecoderOf(Buffer.concat([int32(size), bytes])));
+    const left = new DecoderOf(bytes);
+    const records: FetchedRecord[] = [];
+    for (let came = 0; came < budget() && left.canReadBytes(batchHeadBytes); ) {
+      let batch: FetchedRecord[];
+      try {
+        batch = (await decodeBatch(left)).records;
+      } catch (error) {
+        // A fetch ends in the middle of a batch.
+        if (error instanceof Error && error.name === 'KafkaJSPartialMessageError') break;
+        throw error;
+      }
+      for (const record of batch) {
+        came += recordBytes + (record.key?.length ?? 0) + (record.value?.length ?? 0);
+        records.push(record);
+      }
+      // Heartbeats and other partitions go on beside it.
+      await new Promise(resolve => setImmediate(resolve));
+    }
+    return records;
+  };
+  const module = require.cache[path];
+  if (module === undefined) throw new Error('kafkajs is not the version that this was written for');
+  module.exports = decode;
+}
+
+function int32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32BE(value);
+  return bytes;
 }
 
 /** The list, begun at another place: `at` from 0 to below 1. */

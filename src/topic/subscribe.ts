@@ -225,6 +225,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
     const before = session;
     if (before !== null) end(before, new Rejoin('the group was joined anew'));
     watchdog.sign();
+    if (turnedAway) return;
     const partitions = payload.memberAssignment[topic] ?? [];
     consumer.pause([{ topic }]);
     session = createSession({

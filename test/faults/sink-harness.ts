@@ -6,6 +6,7 @@ import { endpointsOf, provision, startSink } from '../../src/compose.ts';
 import type { RunningSink } from '../../src/compose.ts';
 import type { Config } from '../../src/config.ts';
 import { migrate, readMigrations } from '../../src/sink/migrate.ts';
+import { createDatedTopic } from '../helpers/create-topic.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startClickHouseProxy } from '../helpers/http-proxy.ts';
 import type { ClickHouseProxy } from '../helpers/http-proxy.ts';
@@ -41,6 +42,8 @@ export interface SinkSceneOptions {
   partitions?: number;
   /** A ClickHouse of the test's own instead of the shared one. */
   clickhouseUrl?: string;
+  /** The topic's records keep the times that the test gives them. */
+  createTime?: boolean;
   /** Short, where the test waits for a sink's session to end. */
   sessionTimeoutMs?: number;
 }
@@ -52,6 +55,7 @@ export async function withSinkScene(options: SinkSceneOptions, work: (scene: Sin
   const direct: Config = { ...base, topic: { ...base.topic, partitions: options.partitions ?? 2 }, clickhouse: { ...base.clickhouse, url: target } };
   const config: Config = { ...direct, clickhouse: { ...direct.clickhouse, url: proxy.url } };
   const deps = { log: testLog(), onFatal: (error: Error) => { throw error; } };
+  if (options.createTime === true) await createDatedTopic(config.topic.events, config.topic.partitions);
   await provision(config, endpointsOf(config, null), deps.log);
   await migrate(endpointsOf(direct, null).clickhouse, readMigrations(`${packageRoot}/schemas/clickhouse`), deps.log);
   const kafka = new Kafka({ brokers: config.kafka.brokers ?? [], logLevel: logLevel.NOTHING });

@@ -53,6 +53,29 @@ test('ids in event_ids without their events: reading the records again brings th
   });
 });
 
+test('rows deleted with their ids, and the group set back to have them again: they come, as often as that is done', async () => {
+  await withStored(async (scene, ids) => {
+    for (const [round, where] of [`message_id = 'm-7'`, '1'].entries()) {
+      await scene.command(`DELETE FROM event_ids WHERE event_id IN (SELECT event_id FROM events WHERE ${where})`);
+      await scene.command(`DELETE FROM events WHERE ${where}`);
+      await replay(scene, '0', 80 + round);
+      assert.deepEqual(await eventually(() => scene.ids(), found => found.length === ids.length + round + 1), [...ids, ...Array.from({ length: round + 1 }, (_, n) => `through-${80 + n}`)].sort());
+    }
+  });
+});
+
+test('records without a time, of which the ids were lost: reading them again adds no row', async () => {
+  await withSinkScene({ partitions: 1, createTime: true }, async scene => {
+    await scene.send(Array.from({ length: 5 }, (_, n) => ({ ...pageRecord(`m-${n}`), timestamp: '-1' })));
+    const sink = await scene.startSink();
+    await scene.settled(5);
+    await sink.close();
+    await scene.command('DELETE FROM event_ids WHERE 1');
+    await replay(scene, '0', 5);
+    await scene.assertWhole(6);
+  });
+});
+
 test('a group set back, to the middle and to the start: no new row, no new outcome', async () => {
   await withStored(async (scene, ids) => {
     await replay(scene, '35', 80);
@@ -63,7 +86,7 @@ test('a group set back, to the middle and to the start: no new row, no new outco
 });
 
 test('the same id at once, elsewhere, in another dialect, days later, with other content, and from two tenants', async () => {
-  await withSinkScene({ partitions: 2 }, async scene => {
+  await withSinkScene({ partitions: 2, createTime: true }, async scene => {
     const dayMs = 86_400_000;
     const dated = (messageId: string, ms: number): ReturnType<typeof pageRecord> => ({ ...pageRecord(messageId, { partition: 0 }), timestamp: String(ms) });
     await scene.send([pageRecord('once', { partition: 0 }), pageRecord('once', { partition: 0 }), pageRecord('elsewhere', { partition: 0 }), dated('days', Date.now() - 3 * dayMs), pageRecord('content', { partition: 0, properties: { v: 1 } }), pageRecord('tenants', { partition: 0 })]);

@@ -112,6 +112,7 @@ export function startSink(world: SinkWorld, name: string): SimSink {
     await storeEvents(request);
     await heldBack.get(`${request.partition}`)?.();
   };
+  let epochs = 0;
   const handler = createPartitions<EventRecord>({
     store,
     highestStored: (_topic, partition) =>
@@ -121,6 +122,7 @@ export function startSink(world: SinkWorld, name: string): SimSink {
     maxBytes: 1_000_000,
     retryDelaysMs: [0],
     pause: (_delayMs, signal) => pause('waits', signal),
+    newEpoch: () => `${name} ${++epochs}`,
     log,
   });
 

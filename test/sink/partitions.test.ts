@@ -20,12 +20,13 @@ interface Scene {
   fail: (request: StoreRequest<Plain>) => void;
 }
 
-function scene(committed: Scene['committed'] = { offset: null, metadata: '' }, highest: bigint | null = null): Scene & { handle: (batch: Plain[], session?: AbortController, endOffset?: bigint) => Promise<bigint> } {
+function scene(committed: Scene['committed'] = { offset: null, metadata: '' }, highest: bigint | null = null, newEpoch = () => ''): Scene & { handle: (batch: Plain[], session?: AbortController, endOffset?: bigint) => Promise<bigint> } {
   const state: Scene = { journal: [], committed, highest, fail: () => undefined };
   const partitions = createPartitions<Plain>({
     maxRows: 3,
     maxBytes: 1_000,
     retryDelaysMs: [1],
+    newEpoch,
     log: testLog(),
     highestStored: async () => {
       state.journal.push('ask for the highest stored');
@@ -66,6 +67,25 @@ test('Idle: the plan is committed before the insert, done and the next plan in o
     'commit 0 with plan', `store 0-2 under ${token(records(0, 2))}`,
     'commit 3 with plan', `store 3-4 under ${token(records(3, 4))}`,
     'commit 5',
+  ]);
+});
+
+test('tokens are new ones where somebody else has set the offset, and stay through sinks’ own commits', async () => {
+  let epochs = 0;
+  const run = scene({ offset: 0n, metadata: '' }, null, () => `e${++epochs}`);
+  await run.handle(records(0, 1));
+  await run.handle(records(2, 3), new AbortController());
+  // Died with a plan committed: the replay has the plan's token.
+  run.committed = { offset: 4n, metadata: encodePlan(planOf(records(4, 5), 'e1')) };
+  await run.handle(records(4, 5), new AbortController());
+  // Set back by hand.
+  run.committed = { offset: 0n, metadata: '' };
+  await run.handle(records(0, 1), new AbortController());
+  assert.deepEqual(run.journal.filter(line => line.startsWith('store')), [
+    `store 0-1 under ${token(records(0, 1))}/e1`,
+    `store 2-3 under ${token(records(2, 3))}/e1`,
+    `store 4-5 replay under ${token(records(4, 5))}/e1`,
+    `store 0-1 under ${token(records(0, 1))}/e2`,
   ]);
 });
 

@@ -27,6 +27,8 @@ test('a letter comes back from its topic as it was', () => {
 test('letters from before their origin was kept, and headers that are no such thing', () => {
   assert.deepEqual(back(letter, ['origin-key', 'origin-headers', 'origin-timestamp', 'attempt']), { ...letter, origin: null, attempt: null });
   const odd = readDeadLetter({ topic: 'dead', partition: 0, offset: 1n, timestampMs: 99, value: null, headers: { id: 'x', attempt: 'y', 'origin-headers': '[["a"],7,[1,2]]', 'origin-timestamp': 'soon' } });
+  const broken = readDeadLetter({ topic: 'dead', partition: 0, offset: 1n, timestampMs: 99, value: null, headers: { 'origin-headers': '[["\\ud800","QQ=="]]' } });
+  assert.deepEqual(broken.origin?.headers, [['\ufffd', Buffer.from('A')]], 'ClickHouse takes no half of a surrogate pair');
   assert.deepEqual([odd.attempt, odd.tombstone, odd.origin, odd.place], [null, true, { key: null, headers: [['a', null]], timestampMs: -1 }, null]);
   assert.equal(readDeadLetter({ topic: 'dead', partition: 0, offset: 1n, timestampMs: 99, value: null, headers: { 'origin-headers': '{' } }).origin, null);
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { CompressionTypes } from 'kafkajs';
 import { headerText, shareOfFetch } from '../../src/topic/subscribe.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { valuesOf as values, withTopic } from '../helpers/topic-scene.ts';
@@ -132,6 +133,30 @@ test('one failing partition ends the session of all, and no handler outlives it'
     await eventually(committed, all => all.length === 2 && all.every(({ metadata }) => metadata === 'done'), 30_000);
     assert.equal(journal[0], 'the handler of partition 1 ended');
     assert.deepEqual(journal.slice(1).sort(), ['partition 0 again', 'partition 1 again']);
+  });
+});
+
+test('compressed records are inflated piece by piece: what is handed over stays near the partition’s share, in order and once', async () => {
+  await withTopic(1, async ({ topic, kafka, join }) => {
+    const producer = kafka.producer();
+    await producer.connect();
+    const share = 256 * 1024;
+    let sent = 0;
+    // 16 batches of half a MB, which gzip makes very small: one fetch brings them all.
+    for (let batch = 0; batch < 16; batch++) {
+      await producer.send({ topic, compression: CompressionTypes.GZIP, messages: Array.from({ length: 500 }, () => ({ value: `${sent++} ${'x'.repeat(1_000)}` })) });
+    }
+    await producer.disconnect();
+    const batches: number[] = [];
+    const seen: number[] = [];
+    await join(async batch => {
+      batches.push(batch.records.reduce((sum, { value }) => sum + (value?.length ?? 0), 0));
+      seen.push(...values(batch).map(value => Number.parseInt(value, 10)));
+      return batch.endOffset;
+    }, { maxBytesPerPartition: share });
+    await eventually(() => seen.length, count => count >= sent, 20_000);
+    assert.deepEqual(seen, Array.from({ length: sent }, (_, index) => index));
+    assert.ok(Math.max(...batches) < 1.5 * share + 600_000, `${Math.max(...batches)} bytes at once`);
   });
 });
 
