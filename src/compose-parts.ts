@@ -23,6 +23,8 @@ export interface Deps {
   log: Log;
   /** Of roles that share a process; default: each its own. */
   metrics?: Metrics;
+  /** Reads the configuration anew, where a changed file is to be picked up. */
+  reload?: () => Config;
   /** A part gave up for good: the process should close and end. */
   onFatal: (error: MillraceError) => void;
 }

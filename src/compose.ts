@@ -1,9 +1,11 @@
 import { listen, registryOf, schemaPath } from './compose-parts.ts';
 import type { Deps, Role } from './compose-parts.ts';
 import type { Config } from './config.ts';
+import { watchConfig } from './config-watch.ts';
 import { createEventAvro } from './contract/event-avro.ts';
 import type { Accepted } from './door/accept.ts';
-import { createKeyRing, sha256 } from './door/keys.ts';
+import { createKeyRing } from './door/keys.ts';
+import type { KeyRing } from './door/keys.ts';
 import { dialects } from './door/dialects/all.ts';
 import { createDoor } from './door/server.ts';
 import type { Readiness } from './door/server.ts';
@@ -78,6 +80,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   const avro = createEventAvro(schemaPath(config));
   const schemaId = await registryOf(endpoints).register(`${config.topic.events}-value`, avro.schemaText);
   const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.events], log });
+  const keys = createKeyRing(config.writeKeys);
   const meter = measureDoor(metrics, { dialects: dialects.map(({ name }) => name), inFlightBytes: () => publisher.inFlight().bytes });
 
   const encode = (event: CanonicalEvent, traceparent: string | null): OutgoingRecord => ({
@@ -95,7 +98,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     return { ready, parts: { kafka: ready ? 'ok' : 'not answering', schema: `id ${schemaId}`, ...(await extraReadiness()) } };
   };
   const app = createDoor({
-    keys: createKeyRing(config.writeKeys.map(({ id, tenant, key }) => ({ id, tenant, allow: null, sha256: sha256(key) }))),
+    keys,
     accept,
     overloaded: () => publisher.inFlight().full,
     readiness,
@@ -103,6 +106,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     ...meter,
     log,
   });
+  const watching = deps.reload === undefined ? null : watchConfig({ path: config.configPath, read: deps.reload, log, onConfig: next => takeConfig(config, next, keys, log) });
   try {
     const url = await listen(app, config);
     await until(() => publisher.ready(), 15_000, new MillraceError('kafka_unavailable', `Kafka at ${endpoints.kafka.brokers.join(', ')} does not answer`));
@@ -110,15 +114,25 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
       url,
       publisher,
       async close() {
+        watching?.close();
         await app.close();
         await publisher.close();
       },
     };
   } catch (error) {
+    watching?.close();
     await app.close();
     await publisher.close();
     throw error;
   }
+}
+
+/** Keys are taken at once; the rest is read when a process starts. */
+function takeConfig(old: Config, next: Config, keys: KeyRing, log: Log): void {
+  keys.replace(next.writeKeys);
+  log.info({ event: 'config_reloaded', writeKeys: next.writeKeys.map(({ id }) => id) }, 'the changed configuration is in force');
+  const later = (['topics', 'defaultTenant', 'dedupe'] as const).filter(name => JSON.stringify(old[name]) !== JSON.stringify(next[name]));
+  if (later.length > 0) log.warn({ event: 'config_needs_restart', keys: later }, 'these have changed, and count from the next start on');
 }
 
 async function until(condition: () => boolean, timeoutMs: number, late: MillraceError): Promise<void> {

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Ajv } from 'ajv';
@@ -7,7 +8,19 @@ import type { Document } from 'yaml';
 import type { TopicMapping } from './contract/mapping.ts';
 
 /** What millrace.yaml says; schemas/config/millrace.v1.schema.json is its published form. */
+/** One of `writeKeys`. */
+export interface WriteKeyEntry {
+  id: string;
+  tenant: string;
+  keySha256?: string;
+  key?: string;
+  allow?: string[];
+  rateLimit?: { eventsPerSecond: number; burst?: number };
+  origins?: string[];
+}
+
 export interface ConfigFile {
+  writeKeys?: WriteKeyEntry[];
   defaultTenant?: string | null;
   topics?: TopicMapping[];
   dedupe?: { retentionDays?: number };
@@ -23,7 +36,7 @@ type Path = readonly (string | number)[];
 type AddFault = (path: Path, message: string, atKey?: boolean) => void;
 
 /** Keys that the design has and this version does not know yet. */
-const later = new Set(['writeKeys', 'contracts', 'transformations', 'destinations']);
+const later = new Set(['contracts', 'transformations', 'destinations']);
 
 const schemaOf = (packageRoot: string): string => join(packageRoot, 'schemas', 'config', 'millrace.v1.schema.json');
 
@@ -69,7 +82,23 @@ export function readConfigFile(path: string, packageRoot: string, reserved: read
     return answer({});
   }
   checkTopics(value.topics ?? [], reserved, add);
+  checkKeys(value.writeKeys ?? [], add);
   return answer(value);
+}
+
+function checkKeys(keys: readonly WriteKeyEntry[], add: AddFault): void {
+  keys.forEach((entry, index) => {
+    const { id, key, keySha256 } = entry;
+    const at = ['writeKeys', index];
+    if ((key === undefined) === (keySha256 === undefined)) add(at, key === undefined ? 'needs keySha256 (`npx millrace key new` makes one)' : 'has both key and keySha256');
+    if (keys.findIndex(other => other.id === id) < index) add([...at, 'id'], `"${id}" is there twice`);
+    else if (keys.findIndex(other => digestOf(other) === digestOf(entry)) < index) add(at, 'has the key of another one');
+  });
+}
+
+/** SHA-256 in hex of a write key, however the file says it. */
+export function digestOf({ key, keySha256 }: Pick<WriteKeyEntry, 'key' | 'keySha256'>): string {
+  return keySha256?.toLowerCase() ?? hash('sha256', key ?? '', 'hex');
 }
 
 /** What a JSON Schema cannot say well. */

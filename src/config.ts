@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { readConfigFile } from './config-file.ts';
+import { digestOf, readConfigFile } from './config-file.ts';
+import type { WriteKeyEntry } from './config-file.ts';
 import type { TopicMapping } from './contract/mapping.ts';
 import { MillraceError, asError } from './errors.ts';
 
@@ -24,6 +25,8 @@ export interface Config {
   packageRoot: string;
   javaHome: string | null;
   writeKeys: WriteKeyConfig[];
+  /** The configuration file, there or not. */
+  configPath: string;
   /** Tenant of records that name none; null makes them dead letters. */
   defaultTenant: string | null;
   /** Topics that others write, and how they are read. */
@@ -41,7 +44,13 @@ export interface Config {
 export interface WriteKeyConfig {
   id: string;
   tenant: string;
-  key: string;
+  /** Hex. */
+  keySha256: string;
+  /** Event types; null: all. */
+  allow: string[] | null;
+  rateLimit: { eventsPerSecond: number; burst: number } | null;
+  /** Null: any. */
+  origins: string[] | null;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -132,9 +141,6 @@ export function readConfig(environment: Environment, packageRoot: string, workin
   const database = text('CLICKHOUSE_DATABASE') ?? 'millrace';
   if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(database)) faults.push(`CLICKHOUSE_DATABASE="${database}" is not a plain identifier`);
   const production = text('NODE_ENV') === 'production';
-  if (production && (role === 'up' || role === 'door')) {
-    faults.push('NODE_ENV=production, and the only write key is the development one ("dev"), which everybody knows: unset NODE_ENV until keys can be configured');
-  }
   const pem = (name: keyof typeof variables, kind: RegExp): string | undefined => {
     const path = text(name);
     if (path === null) return undefined;
@@ -163,6 +169,13 @@ export function readConfig(environment: Environment, packageRoot: string, workin
   const configPath = resolve(workingFolder, text('MILLRACE_CONFIG') ?? 'millrace.yaml');
   const read = readConfigFile(configPath, packageRoot, Object.values(topicNames));
 
+  const configured = read?.file.writeKeys ?? [];
+  const keyEntries: readonly WriteKeyEntry[] = configured.length > 0 || production ? configured : [{ id: 'dev', tenant: 'dev', key: 'dev' }];
+  if (production && (role === 'up' || role === 'door')) {
+    if (configured.length === 0 && (read?.faults ?? []).length === 0) faults.push('NODE_ENV=production, and no write key is configured: the key "dev" is known to everybody. `npx millrace key new` makes one for writeKeys of millrace.yaml');
+    for (const { id, key } of configured) if (key !== undefined) faults.push(`NODE_ENV=production, and the write key ${id} stands in millrace.yaml as plain text: put its SHA-256 there (keySha256)`);
+  }
+
   const config: Config = {
     host: text('HOST') ?? '127.0.0.1',
     port: integer('PORT', 8080, 0, 65_535),
@@ -189,7 +202,15 @@ export function readConfig(environment: Environment, packageRoot: string, workin
     cacheDir: resolve(workingFolder, text('MILLRACE_CACHE') ?? join(packageRoot, '.millrace', 'cache')),
     packageRoot,
     javaHome: text('JAVA_HOME'),
-    writeKeys: production ? [] : [{ id: 'dev', tenant: 'dev', key: 'dev' }],
+    writeKeys: keyEntries.map(entry => ({
+      id: entry.id,
+      tenant: entry.tenant,
+      keySha256: digestOf(entry),
+      allow: entry.allow ?? null,
+      rateLimit: entry.rateLimit === undefined ? null : { burst: Math.max(1, Math.ceil(2 * entry.rateLimit.eventsPerSecond)), ...entry.rateLimit },
+      origins: entry.origins ?? null,
+    })),
+    configPath,
     defaultTenant: read === null ? 'dev' : (read.file.defaultTenant ?? null),
     topics: read?.file.topics ?? [],
     dedupe: { retentionDays: read?.file.dedupe?.retentionDays ?? null },

@@ -15,6 +15,8 @@ export const catalogue = {
   // What is wrong with a request as a whole.
   unauthorized: { status: 401, retryable: false, meaning: 'no write key came with the request, or it is unknown' },
   forbidden: { status: 403, retryable: false, meaning: 'the write key may not send events of this type' },
+  origin_forbidden: { status: 403, retryable: false, meaning: 'the write key may not be used by pages of this origin' },
+  rate_limited: { status: 429, retryable: true, meaning: 'the write key has sent more events than it may; Retry-After says when to go on' },
   not_found: { status: 404, retryable: false, meaning: 'no such path' },
   method_not_allowed: { status: 405, retryable: false, meaning: 'the path exists, with another method' },
   bad_request: { status: 400, retryable: false, meaning: 'the request is no HTTP, or its URL cannot be read' },

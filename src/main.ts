@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
@@ -7,6 +8,7 @@ import type { Deps, Endpoints, ReplayTerminal, Role, Terminal } from './compose.
 import { readConfig, variables } from './config.ts';
 import type { Config } from './config.ts';
 import { MillraceError, asError } from './errors.ts';
+import { keyCommand } from './key-command.ts';
 import { createMetrics } from './metrics.ts';
 import { requireReachable } from './reach.ts';
 import type { LocalStack } from './local/stack.ts';
@@ -22,6 +24,7 @@ const commands = {
   sink: 'the consumer group that fills ClickHouse alone (answers /livez, /readyz and /metrics on PORT)',
   redrive: 'publishes dead letters again (`millrace redrive --help`)',
   replay: 'runs what the topics still have through contract and tables again (`millrace replay --help`)',
+  key: '`millrace key new` makes a write key and prints it once',
   check: 'names every fault of the environment, the configuration file and the parts that have a URL; exit code 1 if there is one',
 } as const;
 type Command = keyof typeof commands;
@@ -50,6 +53,12 @@ async function main(args: readonly string[]): Promise<void> {
   }
   if (command === 'replay') {
     await startTool(command, parseReplayOptions(rest), replayHelp, options => (...parts) => replay(options, ...parts));
+    return;
+  }
+  if (command === 'key') {
+    const { ok, text } = keyCommand(rest);
+    process[ok ? 'stdout' : 'stderr'].write(text);
+    process.exitCode = ok ? 0 : 2;
     return;
   }
   if (args.includes('--help') || args.includes('-h') || command === undefined || command === 'help') {
@@ -96,7 +105,7 @@ async function startTool<Options>(name: 'redrive' | 'replay', parsed: { ok: true
 }
 
 /** From start to end of one command: exit code 0 after a signal, 1 after a fault that is named on standard error, a tool's own. */
-async function run(command: Exclude<Command, 'check'>, tool: Tool | null = null): Promise<void> {
+async function run(command: Exclude<Command, 'check' | 'key'>, tool: Tool | null = null): Promise<void> {
   const running: Role[] = [];
   const stop = new AbortController();
   let fatal: Error | null = null;
@@ -114,6 +123,7 @@ async function run(command: Exclude<Command, 'check'>, tool: Tool | null = null)
   process.on('SIGHUP', onSignal);
   const deps = (): Deps => ({
     log,
+    reload: () => readConfig(process.env, packageRoot, process.cwd(), command),
     metrics: createMetrics(),
     onFatal: error => {
       fatal ??= error;
@@ -191,8 +201,9 @@ function banner(config: Config, endpoints: ReturnType<typeof endpointsOf>, stack
     const part = stack?.parts().find(found => found.name === name);
     return part === undefined ? '' : `embedded, pid ${part.pid ?? '?'}`;
   };
+  const devKey = config.writeKeys.some(({ keySha256 }) => keySha256 === hash('sha256', 'dev', 'hex'));
   const rows = [
-    ['door', doorUrl, 'write key: dev'],
+    ['door', doorUrl, config.writeKeys.length === 1 ? `write key: ${devKey ? 'dev' : config.writeKeys[0]?.id ?? ''}` : `write keys: ${config.writeKeys.map(({ id }) => id).slice(0, 5).join(', ')}${config.writeKeys.length > 5 ? ' …' : ''}`],
     ['kafka', endpoints.kafka.brokers.join(','), embedded('kafka')],
     ['registry', endpoints.registry.url, embedded('registry')],
     ['clickhouse', endpoints.clickhouse.url, embedded('clickhouse')],
@@ -207,7 +218,7 @@ ${rows.map(([name, where, what]) => `  ${name.padEnd(11)} ${where.padEnd(44)} ${
 
 Send an event:
 
-  curl -u dev: ${address}/api/v1/events -H 'content-type: application/json' \\
+  curl -u ${devKey ? 'dev' : 'KEY'}: ${address}/api/v1/events -H 'content-type: application/json' \\
     -d '{"type":"track","userId":"ada","event":"Order Completed","properties":{"total":99.5,"currency":"EUR"}}'
 
 See it a moment later:
@@ -271,6 +282,6 @@ function aborted(signal: AbortSignal): Promise<void> {
   });
 }
 
-function isCommand(text: string): text is Command {
-  return text in commands;
+function isCommand(text: string): text is Exclude<Command, 'key'> {
+  return Object.hasOwn(commands, text);
 }

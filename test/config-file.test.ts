@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { readConfig } from '../src/config.ts';
-import type { ConfigFile } from '../src/config-file.ts';
+import type { ConfigFile, WriteKeyEntry } from '../src/config-file.ts';
 import { readConfigFile } from '../src/config-file.ts';
 import { textFields, timeFields } from '../src/contract/mapping.ts';
 import type { TopicMapping } from '../src/contract/mapping.ts';
@@ -56,7 +56,7 @@ test('every fault at once, with its line and what was meant', () => {
   const { faults } = read(`defaultTennant: acme
 dedupe:
   retentionDays: 0
-writeKeys: []
+contracts: []
 topics:
   - name: orders
     tenant: 7
@@ -70,7 +70,7 @@ topics:
   assert.deepEqual(faults, [
     '1: defaultTennant is not known: did you mean defaultTenant?',
     '3: dedupe.retentionDays is 0: it must be >= 1',
-    '4: writeKeys is not supported yet',
+    '4: contracts is not supported yet',
     '7: topics[0].tenant is 7, not string (put it in quotes)',
     '8: topics[0].format is "afro", none of avro, json_schema, json',
     '11: topics[0].fields.userid is not known: did you mean userId?',
@@ -103,6 +103,25 @@ test('what belongs together, and what does not', () => {
   ]);
 });
 
+test('write keys: every fault by its place', () => {
+  const sha = 'a'.repeat(64);
+  const { faults } = read(`writeKeys:
+  - { id: web, tenant: acme, keySha256: "${sha}", allow: [track, page], rateLimit: { eventsPerSecond: 500, burst: 1000 }, origins: ["https://shop.example"] }
+  - { id: web, tenant: acme, key: x }
+  - { id: a, tenant: acme }
+  - { id: b, tenant: acme, key: y, keySha256: "${'b'.repeat(64)}" }
+  - { id: c, tenant: acme, keySha256: "${sha.toUpperCase()}" }
+`);
+  assert.deepEqual(faults, [
+    '3: writeKeys[1].id "web" is there twice',
+    '4: writeKeys[2] needs keySha256 (`npx millrace key new` makes one)',
+    '5: writeKeys[3] has both key and keySha256',
+    '6: writeKeys[4] has the key of another one',
+  ]);
+  const wrong = read('writeKeys:\n  - { id: "a b", tenant: acme, keySha256: zz, allow: [tracks], rateLimit: { eventsPerSecond: 0 }, origins: ["https://shop.example/"] }\n').faults;
+  for (const place of ['id', 'keySha256', 'allow[0]', 'rateLimit.eventsPerSecond', 'origins[0]']) assert.ok(wrong.some(fault => fault.startsWith(`2: writeKeys[0].${place} `)), place);
+});
+
 test('what is no YAML, too many aliases, and what is not an object', () => {
   assert.match(read('topics: [\n').faults[0] ?? '', /^[12]: /);
   assert.match(read('a: 1\na: 2\n').faults[0] ?? '', /^2: Map keys must be unique/);
@@ -130,12 +149,14 @@ test('the environment names the file; faults of both are reported together; with
 });
 
 interface Schema { description?: string; properties?: Record<string, Schema>; items?: Schema; $ref?: string }
-const schema = JSON.parse(readFileSync(join(packageRoot, 'schemas', 'config', 'millrace.v1.schema.json'), 'utf8')) as Schema & { definitions: { topic: Schema & { properties: { fields: Schema } } } };
+const schema = JSON.parse(readFileSync(join(packageRoot, 'schemas', 'config', 'millrace.v1.schema.json'), 'utf8')) as Schema & { definitions: { topic: Schema & { properties: { fields: Schema } }; writeKey: Schema } };
 
 test('schema and types say the same', () => {
   const topic: Required<TopicMapping> = { name: '', tenant: '', format: 'json', shape: 'segment', type: 'track', event: '', fields: {} };
-  const file: Required<ConfigFile> = { defaultTenant: null, topics: [], dedupe: {} };
+  const file: Required<ConfigFile> = { writeKeys: [], defaultTenant: null, topics: [], dedupe: {} };
+  const key: Required<WriteKeyEntry> = { id: '', tenant: '', keySha256: '', key: '', allow: [], rateLimit: { eventsPerSecond: 1, burst: 1 }, origins: [] };
   assert.deepEqual(Object.keys(schema.properties ?? {}).sort(), Object.keys(file).sort());
+  assert.deepEqual(Object.keys(schema.definitions.writeKey.properties ?? {}).sort(), Object.keys(key).sort());
   assert.deepEqual(Object.keys(schema.definitions.topic.properties).sort(), Object.keys(topic).sort());
   assert.deepEqual(Object.keys(schema.definitions.topic.properties.fields.properties ?? {}).sort(), [...textFields, ...timeFields].sort());
 });
@@ -143,14 +164,14 @@ test('schema and types say the same', () => {
 test('docs/configuration.md lists every key of the file, both ways', () => {
   const keys: [string, string][] = [];
   const collect = (at: Schema, prefix: string): void => {
-    const inner = at.$ref === undefined ? at : schema.definitions.topic;
+    const inner = at.$ref === undefined ? at : at.$ref.endsWith('/topic') ? schema.definitions.topic : schema.definitions.writeKey;
     if (at.description !== undefined) keys.push([prefix, at.description]);
     if (inner.items !== undefined) collect(inner.items, `${prefix}[]`);
     for (const [name, child] of Object.entries(inner.properties ?? {})) collect(child, prefix === '' ? name : `${prefix}.${name}`);
   };
   collect(schema, '');
   const page = readFileSync(join(packageRoot, 'docs', 'configuration.md'), 'utf8');
-  const listed = [...page.matchAll(/^\| `((?:defaultTenant|topics|dedupe)[\w.[\]]*)` \| (.+) \|$/gm)].map(([, key, meaning]) => [key, meaning]);
+  const listed = [...page.matchAll(/^\| `((?:writeKeys|defaultTenant|topics|dedupe)[\w.[\]]*)` \| (.+) \|$/gm)].map(([, key, meaning]) => [key, meaning]);
   assert.deepEqual(listed, keys);
 });
 

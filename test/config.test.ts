@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -26,7 +27,7 @@ test('defaults', () => {
   assert.deepEqual([config.host, config.port, config.kafka.brokers, config.registry.url, config.clickhouse.url, config.clickhouse.database], ['127.0.0.1', 8080, null, null, null, 'millrace']);
   assert.deepEqual([config.kafka.embeddedPort, config.registry.embeddedPort, config.clickhouse.embeddedPort], [9092, 8081, 8123]);
   assert.deepEqual([config.dataDir, config.cacheDir], ['/work/.millrace', '/package/.millrace/cache']);
-  assert.deepEqual(config.writeKeys, [{ id: 'dev', tenant: 'dev', key: 'dev' }]);
+  assert.deepEqual(config.writeKeys, [{ id: 'dev', tenant: 'dev', keySha256: hash('sha256', 'dev', 'hex'), allow: null, rateLimit: null, origins: null }]);
   assert.deepEqual(faults({ PORT: '', KAFKA_BROKERS: ' ' }), []);
 });
 

@@ -6,7 +6,7 @@ import { sendError } from './reply.ts';
 const preflightSeconds = 7_200;
 
 const allowedHeaders = 'authorization, content-type, content-encoding, x-api-key, x-write-key, x-retry-count, x-request-id, traceparent';
-const exposedHeaders = 'Retry-After, X-Request-Id';
+const exposedHeaders = 'Retry-After, X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset';
 
 /** What pages need: CORS (any origin, no cookies), and the settings with which the browser SDK starts. */
 export function serveBrowsers(app: FastifyInstance, keys: KeyRing): void {

@@ -8,6 +8,7 @@ import type { Dialect, DialectRoute, EventSource } from './dialect.ts';
 import { openEnvelope } from './envelope.ts';
 import type { KeyRing, WriteKey } from './keys.ts';
 import { tokenOf } from './keys.ts';
+import type { RateLimiter } from './rate-limit.ts';
 import { sendError } from './reply.ts';
 import type { EventError } from './reply.ts';
 
@@ -15,9 +16,11 @@ import type { EventError } from './reply.ts';
  * What happens to a request, whatever its dialect:
  *
  *   key in a header or the URL     401 before the body is read (SDK paths: the body may bring it)
+ *   origin                         403, of a page that the key is not for
  *   body                           413, 415, 400: inflated within its limit, UTF-8, JSON
  *   route                          of those that share the path, the one that knows the body
  *   envelope                       400: an array of events, not too many
+ *   rate                           429, counted in events, of a known key
  *   each event                     read by the dialect; its fault is its own, in a batch
  *   type                           403, in a batch the event's fault
  *   Kafka                          503 where it took none; in a batch those that it did not take are listed
@@ -25,6 +28,7 @@ import type { EventError } from './reply.ts';
 
 export interface IngestDoor {
   keys: KeyRing;
+  limiter: RateLimiter;
   accept: AcceptEvents;
   now: () => number;
   newMessageId: () => string;
@@ -58,8 +62,10 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
   const onRequest = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
     const token = tokenOf(request.headers, request.query);
     const key = token === null ? null : door.keys.find(token);
-    if (key !== null) keys.set(request, key);
-    else if (token !== null || !keyInBody) return stranger(request, reply);
+    if (key !== null) {
+      if (!mayComeFrom(request, key)) return foreign(request, reply);
+      keys.set(request, key);
+    } else if (token !== null || !keyInBody) return stranger(request, reply);
     return undefined;
   };
 
@@ -73,14 +79,34 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
     const { dialect, route } = offerFor(offers, members);
     const key = keys.get(request) ?? keyOfBody(route, members, door.keys);
     if (key === null) return stranger(request, reply);
+    if (!mayComeFrom(request, key)) return foreign(request, reply);
     const envelope = openEnvelope(value, text, route);
     if (!envelope.ok) return sendError(request, reply, envelope.code, envelope.message);
+    if (key.rateLimit !== null) {
+      const rate = door.limiter.take(key.id, key.rateLimit, envelope.events.length);
+      reply.header('x-ratelimit-limit', String(rate.limit)).header('x-ratelimit-remaining', String(rate.remaining)).header('x-ratelimit-reset', String(rate.resetSeconds));
+      if (!rate.ok) {
+        door.onEvents(dialect.name, 'rate_limited', envelope.events.length);
+        reply.header('retry-after', String(rate.retryAfterSeconds));
+        return sendError(request, reply, 'rate_limited', `this write key may send ${key.rateLimit.eventsPerSecond} events a second, and ${key.rateLimit.burst} at once`);
+      }
+    }
     const source: EventSource = {
       tenant: key.tenant, writeKeyId: key.id, receivedAtMs, newMessageId: door.newMessageId, ip: request.ip, userAgent: request.headers['user-agent'],
       ...(envelope.defaults && { defaults: envelope.defaults }),
     };
     return answer(request, reply, { dialect, route, key, source, events: envelope.events, door });
   });
+}
+
+/** A server says no origin. */
+function mayComeFrom(request: FastifyRequest, { origins }: WriteKey): boolean {
+  const { origin } = request.headers;
+  return origins === null || origin === undefined || origins.includes(origin);
+}
+
+function foreign(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  return sendError(request, reply, 'origin_forbidden', `this write key may not be used by pages of ${request.headers.origin ?? ''}`);
 }
 
 interface Opened extends Offer {

@@ -1,31 +1,43 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
+import type { RateLimit } from './rate-limit.ts';
 
-/** Who may send: `allow` lists event types, null means all. */
+/** Who may send, and what. */
 export interface WriteKey {
   id: string;
   tenant: string;
+  /** Event types; null means all. */
   allow: readonly string[] | null;
+  rateLimit: RateLimit | null;
+  /** Of pages that may use it, as browsers say them (`https://shop.example`); null means any. */
+  origins: readonly string[] | null;
 }
 
 export interface KeyRing {
   /** The key of a token, or null. Tokens are compared by their SHA-256, in constant time. */
   find(token: string): WriteKey | null;
+  /** Puts others in their place, from the next request on. */
+  replace(keys: readonly HashedKey[]): void;
 }
 
-export function createKeyRing(keys: readonly (WriteKey & { sha256: Buffer })[]): KeyRing {
-  const byDigest = new Map(keys.map(key => [key.sha256.toString('hex'), key]));
+export interface HashedKey extends WriteKey {
+  /** Hex. */
+  keySha256: string;
+}
+
+export function createKeyRing(keys: readonly HashedKey[]): KeyRing {
+  const index = (all: readonly HashedKey[]) => new Map(all.map(({ keySha256, ...key }) => [keySha256.toLowerCase(), { key, digest: Buffer.from(keySha256, 'hex') }]));
+  let byDigest = index(keys);
   return {
     find(token) {
       const digest = createHash('sha256').update(token).digest();
-      const key = byDigest.get(digest.toString('hex'));
-      return key !== undefined && timingSafeEqual(key.sha256, digest) ? key : null;
+      const found = byDigest.get(digest.toString('hex'));
+      return found !== undefined && timingSafeEqual(found.digest, digest) ? found.key : null;
+    },
+    replace(others) {
+      byDigest = index(others);
     },
   };
-}
-
-export function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
 }
 
 /** The write key that a request carries: Basic user name, Bearer, X-API-Key, X-Write-Key or ?writeKey=. */

@@ -12,6 +12,7 @@ import { serveBrowsers } from './browsers.ts';
 import { dialects } from './dialects/all.ts';
 import { registerDialects } from './ingest.ts';
 import type { KeyRing } from './keys.ts';
+import { createRateLimiter } from './rate-limit.ts';
 import { errorBody, sendError } from './reply.ts';
 
 /** What /readyz shows: `ready` decides the status, the rest is for people. */
@@ -37,6 +38,8 @@ export interface DoorOptions extends HealthOptions {
   /** Told what became of the events of a request that could be read. */
   onEvents?: (dialect: string, result: 'accepted' | ErrorCode, count: number) => void;
   now?: () => number;
+  /** Of a clock that only runs forward, in milliseconds. */
+  monotonicNow?: () => number;
   newMessageId?: () => string;
 }
 
@@ -51,6 +54,7 @@ export function createDoor(options: DoorOptions): FastifyInstance {
     keys: options.keys,
     accept: options.accept,
     now: options.now ?? Date.now,
+    limiter: createRateLimiter(options.monotonicNow ?? (() => performance.now())),
     newMessageId: options.newMessageId ?? randomUUID,
     onEvents: options.onEvents ?? (() => undefined),
   });

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { dialects } from '../../src/door/dialects/all.ts';
-import { createKeyRing, sha256 } from '../../src/door/keys.ts';
+import { createKeyRing } from '../../src/door/keys.ts';
 import { createDoor } from '../../src/door/server.ts';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
 import { eventId } from '../../src/event/identity.ts';
 import { testLog } from '../helpers/shared-stack.ts';
+import { writeKey } from '../helpers/write-key.ts';
 
 /* The four documents' examples and failures (000 mailerpath, 001 whisperr, 002 intake, 003 segment), and the paths of SDKs. */
 
@@ -20,7 +21,7 @@ function door() {
     readiness: async () => ({ ready: true, parts: {} }),
     now: () => now,
     newMessageId: () => `new-${++ids}`,
-    keys: createKeyRing([{ id: 'all', tenant: 'acme', allow: null, sha256: sha256('k') }, { id: 'pages', tenant: 'acme', allow: ['page'], sha256: sha256('pages') }]),
+    keys: createKeyRing([writeKey('all', 'acme', 'k'), writeKey('pages', 'acme', 'pages', { allow: ['page'] })]),
     accept: async events => {
       taken.push(...events);
       return events.map(() => ({ ok: true }) as const);

@@ -4,11 +4,12 @@ import { connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { createKeyRing, sha256 } from '../../src/door/keys.ts';
+import { createKeyRing } from '../../src/door/keys.ts';
 import { createDoor } from '../../src/door/server.ts';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
 import { eventRow } from '../../src/event/row.ts';
 import { testLog } from '../helpers/shared-stack.ts';
+import { writeKey } from '../helpers/write-key.ts';
 
 function door(before: () => Promise<void> = async () => undefined) {
   const taken: CanonicalEvent[] = [];
@@ -16,7 +17,7 @@ function door(before: () => Promise<void> = async () => undefined) {
     log: testLog(),
     overloaded: () => false,
     readiness: async () => ({ ready: true, parts: {} }),
-    keys: createKeyRing([{ id: 'dev', tenant: 'dev', allow: null, sha256: sha256('dev') }]),
+    keys: createKeyRing([writeKey('dev', 'dev', 'dev')]),
     accept: async events => {
       await before();
       taken.push(...events);

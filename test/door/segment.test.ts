@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import type { Accepted } from '../../src/door/accept.ts';
-import { createKeyRing, sha256 } from '../../src/door/keys.ts';
+import { createKeyRing } from '../../src/door/keys.ts';
 import { createDoor } from '../../src/door/server.ts';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
 import { testLog } from '../helpers/shared-stack.ts';
+import { writeKey } from '../helpers/write-key.ts';
 
 /* Statuses and replies of the door by themselves: what reaches the topic is kept in a list. The way to Kafka is in test/flow. */
 
@@ -15,8 +16,8 @@ function door(accept: (event: CanonicalEvent, index: number) => Accepted = () =>
   let ids = 0;
   const app = createDoor({
     keys: createKeyRing([
-      { id: 'all', tenant: 'acme', allow: null, sha256: sha256('secret') },
-      { id: 'pages', tenant: 'acme', allow: ['page'], sha256: sha256('only-pages') },
+      writeKey('all', 'acme', 'secret'),
+      writeKey('pages', 'acme', 'only-pages', { allow: ['page'] }),
     ]),
     accept: async (events, traceparent) => {
       traces.push(traceparent);

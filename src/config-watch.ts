@@ -1,0 +1,39 @@
+import { statSync } from 'node:fs';
+import type { Config } from './config.ts';
+import { asError } from './errors.ts';
+import type { Log } from './telemetry.ts';
+
+export interface WatchConfigOptions {
+  /** The file; it may come and go. */
+  path: string;
+  /** Reads the configuration anew; throws `config_invalid`. */
+  read: () => Config;
+  onConfig: (config: Config) => void;
+  everyMs?: number;
+  log: Log;
+}
+
+/** Looks at the configuration file every second. One that has changed is read; one with faults is named in the log, and the old stays in force. */
+export function watchConfig({ path, read, onConfig, everyMs = 1_000, log }: WatchConfigOptions): { close(): void } {
+  const stamp = (): string => {
+    const found = statSync(path, { throwIfNoEntry: false });
+    return found === undefined ? '' : `${found.mtimeMs}/${found.size}/${found.ino}`;
+  };
+  let seen = stamp();
+  let used = seen;
+  const timer = setInterval(() => {
+    const now = stamp();
+    // Twice the same: nobody is in the middle of writing it.
+    const settled = now === seen;
+    seen = now;
+    if (!settled || now === used) return;
+    used = now;
+    try {
+      onConfig(read());
+    } catch (thrown) {
+      log.error({ event: 'config_refused', path, faults: asError(thrown).message.split('\n') }, 'the changed configuration has faults; the old one stays in force');
+    }
+  }, everyMs);
+  timer.unref();
+  return { close: () => clearInterval(timer) };
+}
