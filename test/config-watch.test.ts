@@ -15,7 +15,7 @@ import { keepingLog } from './helpers/topic-scene.ts';
 test('a changed file is picked up; a faulty one is named, and the old stays in force; one that comes, too', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-watch-'));
   const path = join(folder, 'millrace.yaml');
-  const read = (): Config => readConfig({}, packageRoot, folder, 'door' as 'up');
+  const read = (): Config => readConfig({}, packageRoot, folder, 'door');
   const environment = { KAFKA_BROKERS: 'a:1', SCHEMA_REGISTRY_URL: 'http://r:1' };
   const configs: Config[] = [];
   const { log, events } = keepingLog();
