@@ -117,6 +117,9 @@ export function chooseSurplus(rows: readonly StoredRow[]): { surplus: Surplus[];
   return { surplus, twins };
 }
 
+/** More inserts than these at once would make too many parts. */
+const maxSingleInserts = 100;
+
 /** Outcomes for rows that go, except where the record has one, or another row of the same record stays. */
 async function account(tables: ReconcileTables, surplus: readonly Surplus[], signal?: AbortSignal): Promise<void> {
   const unaccounted = surplus.filter(({ loser, winner }) => !loser.hasOutcome && placeOf(loser) !== placeOf(winner));
@@ -128,8 +131,12 @@ async function account(tables: ReconcileTables, surplus: readonly Surplus[], sig
     const { topic, partition, offset, eventId, tenant, writeKeyId, receivedAt } = pair.loser;
     return { topic, partition, offset, eventId, tenant, writeKeyId, receivedAt, outcome: differs(pair) ? 'conflict' : 'duplicate', reason: placeOf(pair.winner) };
   });
-  const named = outcomes.map(({ topic, partition, offset, eventId, outcome, reason }) => [topic, partition, offset, eventId, outcome, reason].join('/'));
-  await tables.insertOutcomes(outcomes, remainderToken('reconcile', named), signal);
+  // Few: each under its own token, since another look at the same rows, at the same time, may have found others beside them.
+  const blocks = outcomes.length > maxSingleInserts ? [outcomes] : outcomes.map(outcome => [outcome]);
+  for (const block of blocks) {
+    const named = block.map(({ topic, partition, offset, eventId, outcome, reason }) => [topic, partition, offset, eventId, outcome, reason].join('/'));
+    await tables.insertOutcomes(block, remainderToken('reconcile', named), signal);
+  }
 }
 
 function byPreference(a: StoredRow, b: StoredRow): number {

@@ -271,7 +271,10 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       const fresh = settled.conflicts.filter(({ offset, eventId }) => !listed.has(placedId(offset, eventId)));
       if (fresh.length > 0) await tables.insertConflicts(request, fresh, remainderToken(`${token}/conflicts`, fresh.map(({ offset }) => String(offset))));
     }
-    if (outcomes.length > 0) await tables.insertOutcomes(request, outcomes, remainderToken(`${token}/outcomes`, outcomes.map(({ offset }) => String(offset))));
+    // Meanwhile a reconciliation may have accounted for one, and taken its row away.
+    const accounted = replay && outcomes.length > 0 ? await tables.outcomesAt(request, firstOffset, lastOffset) : new Set<string>();
+    const open = outcomes.filter(({ offset, id }) => !accounted.has(placedId(offset, id)));
+    if (open.length > 0) await tables.insertOutcomes(request, open, remainderToken(`${token}/outcomes`, open.map(({ offset }) => String(offset))));
 
     const count = (outcome: Outcome['outcome']): number => outcomes.reduce((sum, each) => sum + (each.outcome === outcome ? 1 : 0), 0);
     onStored({

@@ -59,7 +59,8 @@ export function checkEnd(kafka: ModelKafka, clickhouse: ModelClickHouse, violate
       const at = (row: { partition: number; offset: bigint }): boolean => row.partition === partition && row.offset === record.offset;
       const { reading } = record;
       const rows = clickhouse.events.filter(at).length;
-      const outcomes = [...new Set(clickhouse.outcomes.filter(at).map(({ outcome }) => outcome))];
+      const said = clickhouse.outcomes.filter(at).map(({ outcome }) => outcome);
+      const outcomes = [...new Set(said)];
       const what = describeRecord(record);
       if (rows + outcomes.length === 0) {
         if (!record.vanished) violate('lost', `${what} is neither stored nor accounted for`);
@@ -68,6 +69,7 @@ export function checkEnd(kafka: ModelKafka, clickhouse: ModelClickHouse, violate
       if (rows > 1) violate('stored twice', `${what} has ${rows} rows`);
       if (rows > 0 && outcomes.length > 0) violate('contradiction', `${what} is stored and ${outcomes.join()}`);
       if (outcomes.length > 1) violate('contradiction', `${what} is ${outcomes.join(' and ')}`);
+      if (said.length > outcomes.length) violate('accounted for twice', `${what} is ${said.join(' and ')}`);
       if (outcomes.includes('dead_lettered') && !kafka.letters.has(letterId(record))) violate('lost', `${what} is no letter of the dead-letter topic`);
       if (!reading.ok) continue;
       const stored = rowsOf.get(reading.eventId) ?? 0;
