@@ -1,4 +1,4 @@
-import { listen, registryOf, schemaPath } from './compose-parts.ts';
+import { buryIn, listen, registryOf, schemaPath } from './compose-parts.ts';
 import type { Deps, Role } from './compose-parts.ts';
 import type { Config } from './config.ts';
 import { watchConfig } from './config-watch.ts';
@@ -11,7 +11,7 @@ import { createDoor } from './door/server.ts';
 import type { Readiness } from './door/server.ts';
 import { endpointsOf } from './endpoints.ts';
 import type { Endpoints } from './endpoints.ts';
-import { MillraceError } from './errors.ts';
+import { MillraceError, asError } from './errors.ts';
 import type { CanonicalEvent } from './event/canonical.ts';
 import { userKey } from './event/canonical.ts';
 import { requirePort } from './local/ports.ts';
@@ -79,7 +79,8 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   const { log, metrics = createMetrics() } = deps;
   const avro = createEventAvro(schemaPath(config));
   const schemaId = await registryOf(endpoints).register(`${config.topic.events}-value`, avro.schemaText);
-  const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.events], log });
+  const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.events, config.topic.deadLetters], log });
+  const buryAll = buryIn(publisher, config.topic.deadLetters);
   const keys = createKeyRing(config.writeKeys);
   const meter = measureDoor(metrics, { dialects: dialects.map(({ name }) => name), inFlightBytes: () => publisher.inFlight().bytes });
 
@@ -100,6 +101,18 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   const app = createDoor({
     keys,
     accept,
+    async bury(letters, dropped) {
+      if (dropped > 0) meter.onLetters('dropped', dropped);
+      if (letters.length === 0) return;
+      try {
+        await buryAll(letters);
+        meter.onLetters('kept', letters.length);
+      } catch (thrown) {
+        // The client was told of each of them.
+        log.warn({ event: 'letters_lost', letters: letters.length, error: asError(thrown).message }, 'refused events could not be kept');
+        meter.onLetters('failed', letters.length);
+      }
+    },
     overloaded: () => publisher.inFlight().full,
     readiness,
     metrics: metrics.exposition,

@@ -81,6 +81,8 @@ export function measureSink(metrics: Metrics, sink: { eventTopics: readonly stri
 export interface DoorMeter {
   onEvents: (dialect: string, result: 'accepted' | ErrorCode, count: number) => void;
   onResponse: (status: number) => void;
+  /** Of refused events: kept as dead letters, dropped as too many of one key, or failed on the way. */
+  onLetters: (result: 'kept' | 'dropped' | 'failed', count: number) => void;
 }
 
 export function measureDoor(metrics: Metrics, door: { dialects: readonly string[]; inFlightBytes: () => number }): DoorMeter {
@@ -90,6 +92,7 @@ export function measureDoor(metrics: Metrics, door: { dialects: readonly string[
   return {
     onEvents: (dialect, result, count) => metrics.count('millrace_door_events_total', { dialect, result }, count),
     onResponse: status => metrics.count('millrace_door_requests_total', { status: String(status) }),
+    onLetters: (result, count) => metrics.count('millrace_door_letters_total', { result }, count),
   };
 }
 

@@ -19,6 +19,7 @@ const secondsOfCalls = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 export const catalogue = {
   millrace_door_requests_total: { role: 'door', type: 'counter', labels: ['status'], help: 'requests answered, by HTTP status' },
   millrace_door_events_total: { role: 'door', type: 'counter', labels: ['dialect', 'result'], help: 'events of readable requests: accepted, or the code that refused them' },
+  millrace_door_letters_total: { role: 'door', type: 'counter', labels: ['result'], help: 'events refused inside batches: kept as dead letters, dropped as too many of one key, or failed on the way' },
   millrace_door_in_flight_bytes: { role: 'door', type: 'gauge', labels: [], help: 'bytes of records that wait for Kafka to acknowledge them' },
 
   millrace_sink_records_total: { role: 'sink', type: 'counter', labels: ['topic', 'outcome'], help: 'records settled: stored, duplicate, conflict, dead_lettered, suppressed, or present where a replay found its row in place' },

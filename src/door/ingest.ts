@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ErrorCode } from '../errors.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
+import type { DeadLetter } from '../event/dead-letter.ts';
 import { eventId } from '../event/identity.ts';
 import type { Accepted, AcceptEvents } from './accept.ts';
 import { isJsonType, readBody } from './body.ts';
@@ -8,6 +9,7 @@ import type { Dialect, DialectRoute, EventSource } from './dialect.ts';
 import { openEnvelope } from './envelope.ts';
 import type { KeyRing, WriteKey } from './keys.ts';
 import { tokenOf } from './keys.ts';
+import { lettersOf } from './letters.ts';
 import type { RateLimiter } from './rate-limit.ts';
 import { sendError } from './reply.ts';
 import type { EventError } from './reply.ts';
@@ -23,12 +25,16 @@ import type { EventError } from './reply.ts';
  *   rate                           429, counted in events, of a known key
  *   each event                     read by the dialect; its fault is its own, in a batch
  *   type                           403, in a batch the event's fault
+ *   what a batch has refused       a dead letter each (letters.ts), beside its line in the answer
  *   Kafka                          503 where it took none; in a batch those that it did not take are listed
  */
 
 export interface IngestDoor {
   keys: KeyRing;
   limiter: RateLimiter;
+  /** What refused events of a batch leave; resolves when Kafka has them, or never will. */
+  bury: (letters: readonly DeadLetter[], dropped: number) => Promise<void>;
+  letterLimiter: RateLimiter;
   accept: AcceptEvents;
   now: () => number;
   newMessageId: () => string;
@@ -135,7 +141,11 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, r
   const [wrong] = errors;
   if (route.batch === null && wrong !== undefined) return sendError(request, reply, wrong.code, wrong.message, wrong.code === 'forbidden' ? undefined : [{ pointer: wrong.pointer }]);
 
-  const results = good.length === 0 ? [] : await door.accept(good, traceparentOf(request));
+  const kept = route.batch === null || errors.length === 0 ? null : lettersOf(key, errors, events.map(({ text }) => text), source.receivedAtMs, door.letterLimiter);
+  const [results] = await Promise.all([
+    good.length === 0 ? [] : door.accept(good, traceparentOf(request)),
+    kept === null ? undefined : door.bury(kept.letters, kept.dropped),
+  ]);
   const failed = results.flatMap((result, at) => (result.ok ? [] : [{ result, index: indexes[at] ?? 0, event: good[at] }]));
   if (failed.length > 0) door.onEvents(dialect.name, 'unavailable', failed.length);
   if (failed.length < good.length) door.onEvents(dialect.name, 'accepted', good.length - failed.length);

@@ -5,6 +5,7 @@ import { fastify, LogController } from 'fastify';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import { MillraceError, catalogue } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
+import type { DeadLetter } from '../event/dead-letter.ts';
 import type { Log } from '../telemetry.ts';
 import type { AcceptEvents } from './accept.ts';
 import { maxBodyBytes } from './body.ts';
@@ -33,6 +34,8 @@ export interface HealthOptions {
 export interface DoorOptions extends HealthOptions {
   keys: KeyRing;
   accept: AcceptEvents;
+  /** Keeps what was refused inside a batch; `dropped` more were not kept. Default: nothing is kept. */
+  bury?: (letters: readonly DeadLetter[], dropped: number) => Promise<void>;
   /** Too much waits for Kafka: new requests are turned away before their body is read. */
   overloaded: () => boolean;
   /** Told what became of the events of a request that could be read. */
@@ -49,12 +52,15 @@ export function createDoor(options: DoorOptions): FastifyInstance {
   app.addHook('onRequest', async (request, reply) => {
     if (request.method === 'POST' && options.overloaded()) return sendError(request, reply, 'unavailable', 'too many events wait for Kafka; try again');
   });
+  const monotonicNow = options.monotonicNow ?? (() => performance.now());
   serveBrowsers(app, options.keys);
   registerDialects(app, dialects, {
     keys: options.keys,
     accept: options.accept,
     now: options.now ?? Date.now,
-    limiter: createRateLimiter(options.monotonicNow ?? (() => performance.now())),
+    limiter: createRateLimiter(monotonicNow),
+    letterLimiter: createRateLimiter(monotonicNow),
+    bury: options.bury ?? (() => Promise.resolve()),
     newMessageId: options.newMessageId ?? randomUUID,
     onEvents: options.onEvents ?? (() => undefined),
   });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createKeyRing } from '../../src/door/keys.ts';
 import { createDoor } from '../../src/door/server.ts';
+import type { DeadLetter } from '../../src/event/dead-letter.ts';
 import { testLog } from '../helpers/shared-stack.ts';
 import { writeKey } from '../helpers/write-key.ts';
 
@@ -57,4 +58,37 @@ test('keys are replaced from one request to the next', async () => {
   const { batch, keys } = door();
   keys.replace([writeKey('new', 'acme', 'new')]);
   assert.deepEqual([(await batch('free', 1)).statusCode, (await batch('new', 1)).statusCode], [401, 200]);
+});
+
+test('what a batch has refused leaves a letter each: the same one for the same event, not more than a key may, none for what is sent alone', async () => {
+  const letters: DeadLetter[] = [];
+  let dropped = 0;
+  let now = 0;
+  const app = createDoor({
+    log: testLog(), keys: createKeyRing([writeKey('w', 'acme', 'w', { allow: ['page'] })]), overloaded: () => false, readiness: async () => ({ ready: true, parts: {} }), monotonicNow: () => now, now: () => 1_750_000_000_000,
+    accept: async events => events.map(() => ({ ok: true }) as const),
+    bury: async (some, more) => {
+      letters.push(...some);
+      dropped += more;
+    },
+  });
+  const send = (url: string, payload: string) => app.inject({ method: 'POST', url, payload, headers: { 'x-write-key': 'w', 'content-type': 'application/json' } });
+  const bad = '{"type":"page", "messageId":"m-1","properties":{"n":1.50}}';
+  const body = `{"batch":[{"type":"page","userId":"u"},${bad},{"type":"track","event":"E","userId":"u","messageId":"m-2"}]}`;
+  const answer = await send('/v1/batch', body);
+  assert.equal(answer.json<{ accepted: number }>().accepted, 1);
+  assert.deepEqual(letters.map(({ code, detail, payload, tenant, writeKeyId, messageId, source, atMs, place }) => [code, detail, payload.toString(), tenant, writeKeyId, messageId, source, atMs, place]), [
+    ['field_missing', 'userId or anonymousId is required (/userId)', bad, 'acme', 'w', 'm-1', 'http', 1_750_000_000_000, null],
+    ['forbidden', 'this write key may not send track events (/type)', '{"type":"track","event":"E","userId":"u","messageId":"m-2"}', 'acme', 'w', 'm-2', 'http', 1_750_000_000_000, null],
+  ]);
+  await send('/v1/batch', body);
+  assert.deepEqual([letters.length, new Set(letters.map(({ id }) => id)).size], [4, 2]);
+  await send('/api/v1/events', bad);
+  await send('/v1/batch', '{"batch":{}}');
+  assert.equal(letters.length, 4);
+  for (let flood = 0; flood < 3; flood++) await send('/v1/batch', `{"batch":[${Array.from({ length: 500 }, () => '7').join()}]}`);
+  assert.deepEqual([letters.length, dropped], [1_000, 504]);
+  now += 2_000;
+  await send('/v1/batch', `{"batch":[${Array.from({ length: 200 }, () => '7').join()}]}`);
+  assert.deepEqual([letters.length, dropped], [1_100, 604]);
 });

@@ -198,3 +198,13 @@ test('bad input is answered with its status and reaches neither topic nor table'
   const rowsAfter = await system.query('SELECT count() AS n FROM events');
   assert.equal(Number(rowsAfter[0]?.['n']), Number(rowsBefore[0]?.['n']) + 1);
 });
+
+test('what a batch has refused is a dead letter, with its bytes and its reason', async () => {
+  const bad = '{"type":"track","messageId":"refused-1","properties":{"n":1.50},"userId":"refused"}';
+  const answer = await system.post('/api/v1/events/batch', `{"batch":[{"type":"page","userId":"fine","messageId":"refused-0"},${bad}]}`);
+  assert.deepEqual([answer.status, answer.body['accepted'], answer.body['rejected']], [200, 1, 1]);
+  const [letter] = await eventually(() => system.query(`SELECT code, detail, payload, payload_encoding, source, tenant, write_key_id, message_id, topic, status FROM dead_letters WHERE message_id = 'refused-1'`), rows => rows.length === 1);
+  assert.deepEqual(letter, {
+    code: 'field_missing', detail: 'a track event needs its name in event (/event)', payload: bad, payload_encoding: 'utf8', source: 'http', tenant: 'dev', write_key_id: 'dev', message_id: 'refused-1', topic: '', status: 'open',
+  });
+});
