@@ -25,7 +25,7 @@ export const catalogue = {
   malformed_json: { status: 400, retryable: false, meaning: 'the body is not JSON, or not UTF-8' },
   not_an_object: { status: 400, retryable: false, meaning: 'the body, or an event in it, is not a JSON object' },
   unsupported_media_type: { status: 415, retryable: false, meaning: 'the content type is not JSON' },
-  unsupported_encoding: { status: 415, retryable: false, meaning: 'the content encoding is not one of gzip, deflate, br' },
+  unsupported_encoding: { status: 415, retryable: false, meaning: 'the content encoding is none that this server knows' },
   body_too_large: { status: 413, retryable: false, meaning: 'the body is over 10 MiB after decompression' },
   batch_missing: { status: 400, retryable: false, meaning: 'a batch request has no array of events' },
   batch_too_large: { status: 400, retryable: false, meaning: 'a batch holds more events than the path allows' },

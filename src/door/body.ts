@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { promisify } from 'node:util';
-import { brotliDecompress, gunzip, inflate } from 'node:zlib';
+import * as zlib from 'node:zlib';
+import type { CompressCallback, InputType, ZlibOptions } from 'node:zlib';
 import type { ErrorCode } from '../errors.ts';
 import { isDeeperThan } from '../event/json-text.ts';
 
@@ -12,21 +13,31 @@ const maxBodyDepth = 512;
 
 export type ReadBody = { ok: true; value: unknown; text: string } | { ok: false; code: ErrorCode; message: string };
 
-const inflaters = {
-  gzip: promisify(gunzip),
-  'x-gzip': promisify(gunzip),
-  deflate: promisify(inflate),
-  br: promisify(brotliDecompress),
-} as const;
+type Inflate = (body: InputType, options: ZlibOptions, done: CompressCallback) => void;
+/** With `info` zlib also says how much of the input it took; Node's types leave that out. */
+const inflater = (inflate: Inflate) => promisify(inflate) as unknown as (body: Buffer, options: ZlibOptions & { info: true }) => Promise<{ buffer: Buffer; engine: { bytesWritten: number } }>;
+const zstd = (zlib as { zstdDecompress?: Inflate }).zstdDecompress;
+
+const inflaters: Readonly<Record<string, ReturnType<typeof inflater>>> = {
+  gzip: inflater(zlib.gunzip),
+  'x-gzip': inflater(zlib.gunzip),
+  deflate: inflater(zlib.inflate),
+  br: inflater(zlib.brotliDecompress),
+  // Node 22.15 and later.
+  ...(zstd !== undefined && { zstd: inflater(zstd) }),
+};
 
 /** A request's body as JSON: inflated within the limit, checked to be UTF-8, parsed, and its text. */
 export async function readBody(body: Buffer, contentEncoding: string | undefined): Promise<ReadBody> {
   const encoding = contentEncoding?.trim().toLowerCase() ?? 'identity';
   let bytes = body;
   if (encoding !== 'identity' && encoding !== '') {
-    if (!isInflater(encoding)) return { ok: false, code: 'unsupported_encoding', message: `content-encoding ${encoding} is none of gzip, deflate, br` };
+    const inflate = Object.hasOwn(inflaters, encoding) ? inflaters[encoding] : undefined;
+    if (inflate === undefined) return { ok: false, code: 'unsupported_encoding', message: `content-encoding ${encoding} is none of ${Object.keys(inflaters).filter(name => name !== 'x-gzip').join(', ')}` };
     try {
-      bytes = await inflaters[encoding](body, { maxOutputLength: maxBodyBytes });
+      const { buffer, engine } = await inflate(body, { maxOutputLength: maxBodyBytes, info: true });
+      if (engine.bytesWritten !== body.length) return { ok: false, code: 'malformed_json', message: `${body.length - engine.bytesWritten} bytes are left over after the ${encoding} of the body` };
+      bytes = buffer;
     } catch (error) {
       if (error instanceof RangeError) return { ok: false, code: 'body_too_large', message: `the body is over ${maxBodyBytes} bytes when inflated` };
       return { ok: false, code: 'malformed_json', message: `the body is not valid ${encoding}` };
@@ -41,10 +52,6 @@ export async function readBody(body: Buffer, contentEncoding: string | undefined
   } catch (error) {
     return { ok: false, code: 'malformed_json', message: error instanceof Error ? `the body is not JSON: ${error.message}` : 'the body is not JSON' };
   }
-}
-
-function isInflater(encoding: string): encoding is keyof typeof inflaters {
-  return Object.hasOwn(inflaters, encoding);
 }
 
 /** Whether a content type says JSON: application/json, text/json or any +json. */

@@ -14,6 +14,7 @@ import { dialects } from './dialects/all.ts';
 import { registerDialects } from './ingest.ts';
 import type { KeyRing } from './keys.ts';
 import { createRateLimiter } from './rate-limit.ts';
+import { receiveBodies } from './receive.ts';
 import { errorBody, sendError } from './reply.ts';
 
 /** What /readyz shows: `ready` decides the status, the rest is for people. */
@@ -91,13 +92,11 @@ export function createHealthServer({ readiness, metrics, onResponse, log }: Heal
     keepAliveTimeout: 72_000,
     forceCloseConnections: 'idle',
     routerOptions: { ignoreTrailingSlash: true },
-    // Bodies arrive as bytes: each dialect reads its own.
     exposeHeadRoutes: false,
   });
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => {
-    done(null, body);
-  });
+  receiveBodies(app);
+  // A client that has closed its own side still reads the answer. Not in Node's types.
+  (app.server as { httpAllowHalfOpen?: boolean }).httpAllowHalfOpen = true;
 
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
@@ -136,6 +135,9 @@ export function createHealthServer({ readiness, metrics, onResponse, log }: Heal
   });
   app.setErrorHandler((error, request, reply) => {
     const status = typeof error === 'object' && error !== null && 'statusCode' in error ? error.statusCode : 500;
+    // The client has gone away in the middle of its body: nobody reads this answer.
+    if (typeof error === 'object' && error !== null && 'code' in error && error.code === 'ECONNRESET') return sendError(request, reply, 'bad_request', 'the connection was closed within the body');
+    if (status === 503) return sendError(request, reply, 'unavailable', 'too many bodies are on their way in; try again');
     if (status === 413) return sendError(request, reply, 'body_too_large', `the body is over ${maxBodyBytes} bytes`);
     if (status === 415) return sendError(request, reply, 'unsupported_media_type', 'the content type must be application/json');
     if (error instanceof MillraceError && error.retryable) return sendError(request, reply, 'unavailable', error.message);

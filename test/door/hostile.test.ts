@@ -3,11 +3,12 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { createKeyRing } from '../../src/door/keys.ts';
 import { createDoor } from '../../src/door/server.ts';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
 import { eventRow } from '../../src/event/row.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { testLog } from '../helpers/shared-stack.ts';
 import { writeKey } from '../helpers/write-key.ts';
 
@@ -137,4 +138,52 @@ test('while it closes, what is under way is answered, and what comes after it is
   const [, first = '', second = ''] = answers.split('HTTP/1.1 ');
   assert.match(first, /^200 [^]*"success":true/);
   assert.match(second, /^503 [^]*retry-after: [1-3]\r\n[^]*"unavailable"/);
+});
+
+test('bytes behind a compressed body are no part of it', async () => {
+  const { post, taken } = door();
+  const behind: [string, Buffer][] = [['gzip', gzipSync(event)], ['deflate', deflateSync(event)], ['br', brotliCompressSync(event)]];
+  for (const [encoding, bytes] of behind) {
+    for (const more of ['x', '\0', event]) assert.deepEqual((({ status, code }) => [status, code])(await post('/api/v1/events', Buffer.concat([bytes, Buffer.from(more)]), { 'content-encoding': encoding })), [400, 'malformed_json'], `${encoding} ${more}`);
+    assert.equal((await post('/api/v1/events', bytes, { 'content-encoding': encoding })).status, 200);
+  }
+  assert.equal(taken.length, 3);
+});
+
+test('a client that has closed its side after the request is answered', { timeout: 20_000 }, async () => {
+  const { app } = door(() => new Promise(resolve => setTimeout(resolve, 50)));
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  try {
+    const { port } = app.server.address() as AddressInfo;
+    const socket = connect(port, '127.0.0.1');
+    socket.end(`POST /api/v1/events HTTP/1.1\r\nHost: x\r\nX-API-Key: dev\r\nContent-Type: application/json\r\nContent-Length: ${event.length}\r\n\r\n${event}`);
+    let answer = '';
+    for await (const chunk of socket) answer += String(chunk);
+    assert.match(answer, /^HTTP\/1\.1 200 /);
+  } finally {
+    await app.close();
+  }
+});
+
+test('bodies on their way in are bounded together: one more is told to come back, and when they are gone there is room again', { timeout: 30_000 }, async () => {
+  const { app, post } = door();
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  const { port } = app.server.address() as AddressInfo;
+  const part = Buffer.alloc(8 * 1024 * 1024, ' ');
+  const slow = Array.from({ length: 16 }, () => {
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    socket.write(`POST /api/v1/events HTTP/1.1\r\nHost: x\r\nX-API-Key: dev\r\nContent-Type: application/json\r\nContent-Length: ${part.length + 10}\r\n\r\n`);
+    return new Promise<typeof socket>(resolve => socket.write(part, () => resolve(socket)));
+  });
+  try {
+    const sockets = await Promise.all(slow);
+    const refused = await eventually(() => post('/api/v1/events', event), ({ status }) => status === 503);
+    assert.equal(refused.code, 'unavailable');
+    assert.ok(Number(refused.headers['retry-after']) >= 1);
+    for (const socket of sockets) socket.destroy();
+    await eventually(() => post('/api/v1/events', event), ({ status }) => status === 200);
+  } finally {
+    await app.close();
+  }
 });
