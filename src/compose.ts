@@ -19,6 +19,8 @@ import { startLocalStack } from './local/stack.ts';
 import type { LocalStack } from './local/stack.ts';
 import { measureDoor } from './measure.ts';
 import { createMetrics } from './metrics.ts';
+import { createClickHouse } from './sink/clickhouse.ts';
+import { createEventTables } from './sink/event-tables.ts';
 import type { Log } from './telemetry.ts';
 import { provisionTopics } from './topic/provision.ts';
 import { createPublisher } from './topic/publish.ts';
@@ -74,6 +76,9 @@ export interface RunningDoor extends Role {
   publisher: Publisher;
 }
 
+/** How long a request may wait for ClickHouse to say whether its event is known, in ms; after that it is published. */
+const lookUpMs = 1_000;
+
 /** The HTTP front door. Throws where the registry, Kafka or the port can't be had. */
 export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps, extraReadiness: () => Promise<Record<string, string>> = () => Promise.resolve({})): Promise<RunningDoor> {
   const { log, metrics = createMetrics() } = deps;
@@ -82,6 +87,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.events, config.topic.deadLetters], log });
   const buryAll = buryIn(publisher, config.topic.deadLetters);
   const keys = createKeyRing(config.writeKeys);
+  const clickhouse = endpoints.clickhouse.url === '' ? null : createClickHouse(endpoints.clickhouse);
   const meter = measureDoor(metrics, { dialects: dialects.map(({ name }) => name), inFlightBytes: () => publisher.inFlight().bytes });
 
   const encode = (event: CanonicalEvent, traceparent: string | null): OutgoingRecord => ({
@@ -101,6 +107,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   const app = createDoor({
     keys,
     accept,
+    findStored: clickhouse === null ? null : async ids => new Map([...(await createEventTables(clickhouse).findIds(ids, AbortSignal.timeout(lookUpMs)))].map(([id, places]) => [id, places[0]?.contentHash ?? '0'])),
     async bury(letters, dropped) {
       if (dropped > 0) meter.onLetters('dropped', dropped);
       if (letters.length === 0) return;
@@ -130,12 +137,14 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
         watching?.close();
         await app.close();
         await publisher.close();
+        await clickhouse?.close();
       },
     };
   } catch (error) {
     watching?.close();
     await app.close();
     await publisher.close();
+    await clickhouse?.close();
     throw error;
   }
 }

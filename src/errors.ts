@@ -29,6 +29,7 @@ export const catalogue = {
   body_too_large: { status: 413, retryable: false, meaning: 'the body is over 10 MiB after decompression' },
   batch_missing: { status: 400, retryable: false, meaning: 'a batch request has no array of events' },
   batch_too_large: { status: 400, retryable: false, meaning: 'a batch holds more events than the path allows' },
+  idempotency_conflict: { status: 409, retryable: false, meaning: 'the idempotency key was used for an event of other content' },
   unavailable: { status: 503, retryable: true, meaning: 'Kafka did not acknowledge in time, or too much is waiting for it' },
   internal: { status: 500, retryable: true, meaning: 'a fault of millrace; the log has the details under the request id' },
 

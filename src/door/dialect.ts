@@ -33,6 +33,8 @@ export interface TakenEvent {
   /** UUID. */
   eventId: string;
   receivedAtMs: number;
+  /** Known already, with the same content: nothing was published. */
+  deduplicated: boolean;
 }
 
 export interface BatchSummary {
@@ -58,6 +60,8 @@ export interface DialectRoute {
   one: (event: TakenEvent) => object;
   /** The body of the answer to a batch whose envelope was sound. */
   many: (summary: BatchSummary) => object;
+  /** A single event that is known already is not published again: the answer says so, or 409 where its content is another. */
+  deduplicates?: boolean;
   /** SDKs: any content type is read as JSON, and the write key may stand in the body. */
   sdk?: boolean;
 }

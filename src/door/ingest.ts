@@ -9,6 +9,7 @@ import type { Dialect, DialectRoute, EventSource } from './dialect.ts';
 import { openEnvelope } from './envelope.ts';
 import type { KeyRing, WriteKey } from './keys.ts';
 import { tokenOf } from './keys.ts';
+import type { Known } from './known.ts';
 import { lettersOf } from './letters.ts';
 import type { RateLimiter } from './rate-limit.ts';
 import { sendError } from './reply.ts';
@@ -26,6 +27,7 @@ import type { EventError } from './reply.ts';
  *   each event                     read by the dialect; its fault is its own, in a batch
  *   type                           403, in a batch the event's fault
  *   what a batch has refused       a dead letter each (letters.ts), beside its line in the answer
+ *   known already                  where the dialect says so (known.ts): nothing is published; 409 with other content
  *   Kafka                          503 where it took none; in a batch those that it did not take are listed
  */
 
@@ -35,6 +37,7 @@ export interface IngestDoor {
   /** What refused events of a batch leave; resolves when Kafka has them, or never will. */
   bury: (letters: readonly DeadLetter[], dropped: number) => Promise<void>;
   letterLimiter: RateLimiter;
+  known: Known;
   accept: AcceptEvents;
   now: () => number;
   newMessageId: () => string;
@@ -97,11 +100,16 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
         return sendError(request, reply, 'rate_limited', `this write key may send ${key.rateLimit.eventsPerSecond} events a second, and ${key.rateLimit.burst} at once`);
       }
     }
+    let ownId = true;
+    const newMessageId = (): string => {
+      ownId = false;
+      return door.newMessageId();
+    };
     const source: EventSource = {
-      tenant: key.tenant, writeKeyId: key.id, receivedAtMs, newMessageId: door.newMessageId, ip: request.ip, userAgent: request.headers['user-agent'],
+      tenant: key.tenant, writeKeyId: key.id, receivedAtMs, newMessageId, ip: request.ip, userAgent: request.headers['user-agent'],
       ...(envelope.defaults && { defaults: envelope.defaults }),
     };
-    return answer(request, reply, { dialect, route, key, source, events: envelope.events, door });
+    return answer(request, reply, { dialect, route, key, source, events: envelope.events, door, hasOwnId: () => ownId });
   });
 }
 
@@ -120,9 +128,11 @@ interface Opened extends Offer {
   source: EventSource;
   events: readonly { value: unknown; text: string }[];
   door: IngestDoor;
+  /** Whether no event of the request was given a message id by the door. */
+  hasOwnId: () => boolean;
 }
 
-async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, route, key, source, events, door }: Opened): Promise<FastifyReply> {
+async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, route, key, source, events, door, hasOwnId }: Opened): Promise<FastifyReply> {
   const errors: (EventError & { index: number })[] = [];
   const good: CanonicalEvent[] = [];
   const indexes: number[] = [];
@@ -141,6 +151,21 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, r
   const [wrong] = errors;
   if (route.batch === null && wrong !== undefined) return sendError(request, reply, wrong.code, wrong.message, wrong.code === 'forbidden' ? undefined : [{ pointer: wrong.pointer }]);
 
+  const [single] = good;
+  if (route.batch === null && route.deduplicates === true && single !== undefined && hasOwnId()) {
+    const once = await door.known.once(single, async () => (await door.accept([single], traceparentOf(request)))[0] ?? { ok: false, retryable: true, message: 'the event was not accepted' });
+    if (once.kind === 'other') {
+      door.onEvents(dialect.name, 'idempotency_conflict', 1);
+      return sendError(request, reply, 'idempotency_conflict', 'this idempotency key was used for an event of other content');
+    }
+    if (once.kind === 'published' && !once.result.ok) {
+      door.onEvents(dialect.name, 'unavailable', 1);
+      return sendError(request, reply, 'unavailable', once.result.message);
+    }
+    door.onEvents(dialect.name, 'accepted', 1);
+    return reply.code(route.status).send(route.one({ messageId: single.messageId, eventId: eventId(single.tenant, single.messageId), receivedAtMs: source.receivedAtMs, deduplicated: once.kind === 'same' }));
+  }
+
   const kept = route.batch === null || errors.length === 0 ? null : lettersOf(key, errors, events.map(({ text }) => text), source.receivedAtMs, door.letterLimiter);
   const [results] = await Promise.all([
     good.length === 0 ? [] : door.accept(good, traceparentOf(request)),
@@ -153,7 +178,7 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, r
   if (failed.length > 0 && failed.length === good.length) return sendError(request, reply, 'unavailable', messageOf(failed[0]?.result));
   const [first] = good;
   if (route.batch === null && first !== undefined) {
-    return reply.code(route.status).send(route.one({ messageId: first.messageId, eventId: eventId(first.tenant, first.messageId), receivedAtMs: source.receivedAtMs }));
+    return reply.code(route.status).send(route.one({ messageId: first.messageId, eventId: eventId(first.tenant, first.messageId), receivedAtMs: source.receivedAtMs, deduplicated: false }));
   }
   for (const { result, index, event } of failed) {
     errors.push({ index, code: 'unavailable', message: messageOf(result), ...(event && { message_id: event.messageId }) });

@@ -13,6 +13,8 @@ import { serveBrowsers } from './browsers.ts';
 import { dialects } from './dialects/all.ts';
 import { registerDialects } from './ingest.ts';
 import type { KeyRing } from './keys.ts';
+import { createKnown } from './known.ts';
+import type { FindStored } from './known.ts';
 import { createRateLimiter } from './rate-limit.ts';
 import { receiveBodies } from './receive.ts';
 import { errorBody, sendError } from './reply.ts';
@@ -37,6 +39,8 @@ export interface DoorOptions extends HealthOptions {
   accept: AcceptEvents;
   /** Keeps what was refused inside a batch; `dropped` more were not kept. Default: nothing is kept. */
   bury?: (letters: readonly DeadLetter[], dropped: number) => Promise<void>;
+  /** Which events are stored already; null or left out: only those that this door has seen are known. */
+  findStored?: FindStored | null;
   /** Too much waits for Kafka: new requests are turned away before their body is read. */
   overloaded: () => boolean;
   /** Told what became of the events of a request that could be read. */
@@ -61,6 +65,7 @@ export function createDoor(options: DoorOptions): FastifyInstance {
     now: options.now ?? Date.now,
     limiter: createRateLimiter(monotonicNow),
     letterLimiter: createRateLimiter(monotonicNow),
+    known: createKnown({ findStored: options.findStored ?? null, log: options.log }),
     bury: options.bury ?? (() => Promise.resolve()),
     newMessageId: options.newMessageId ?? randomUUID,
     onEvents: options.onEvents ?? (() => undefined),

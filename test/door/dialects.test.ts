@@ -122,13 +122,32 @@ test('002: the example event; its id is a function of tenant and key', async () 
   const { post, taken } = door();
   const first = await post('/v1/events', created, bearer);
   assert.deepEqual([first.status, first.body], [200, { status: 'ok', event_id: `evt_${eventId('acme', created.idempotency_key).replaceAll('-', '')}`, received_at: '2026-06-20T00:00:00.000Z' }]);
-  await post('/v1/events', { ...created, data: { userId: 'other' } }, bearer);
-  await post('/v1/events', { ...created, data: {} }, bearer);
+  await post('/v1/events', { ...created, idempotency_key: 'k2', data: { userId: 'other' } }, bearer);
+  await post('/v1/events', { ...created, idempotency_key: 'k3', data: {} }, bearer);
   assert.deepEqual(taken.map(({ dialect, type, event, userId, messageId, timestampMs, properties }) => [dialect, type, event, userId, messageId, timestampMs, properties]), [
     ['intake', 'track', 'user.created', 'u_12345', created.idempotency_key, Date.parse(created.occurred_at), JSON.stringify(created.data)],
-    ['intake', 'track', 'user.created', 'other', created.idempotency_key, Date.parse(created.occurred_at), '{"userId":"other"}'],
-    ['intake', 'track', 'user.created', null, created.idempotency_key, Date.parse(created.occurred_at), '{}'],
+    ['intake', 'track', 'user.created', 'other', 'k2', Date.parse(created.occurred_at), '{"userId":"other"}'],
+    ['intake', 'track', 'user.created', null, 'k3', Date.parse(created.occurred_at), '{}'],
   ]);
+});
+
+test('002: a retry is answered with the same id and deduplicated, and published no more; other content is a 409', async () => {
+  const { post, taken } = door();
+  const first = await post('/v1/events', created, bearer);
+  const again = await post('/v1/events', { idempotency_key: created.idempotency_key, data: { plan: 'pro', user_id: 'u_12345' }, occurred_at: '2025-12-22T11:30:00+01:00', event_type: 'user.created' }, bearer);
+  assert.deepEqual([again.status, again.body], [200, { ...first.body, deduplicated: true }]);
+  const other = await post('/v1/events', { ...created, data: { user_id: 'u_12345', plan: 'free' } }, bearer);
+  assert.deepEqual([other.status, other.body.code], [409, 'idempotency_conflict']);
+  assert.equal(taken.length, 1);
+  const many = await Promise.all(Array.from({ length: 20 }, () => post('/v1/events', { ...created, idempotency_key: 'at once' }, bearer)));
+  assert.deepEqual([many.filter(({ body }) => body['deduplicated'] === true).length, taken.length], [19, 2]);
+  // 000 says it too, where the client sent a key.
+  const signup = { email: 'a@b.c', type: 'signup', idempotency_key: 's' };
+  await post('/api/v1/client/events', signup, bearer);
+  assert.equal((await post('/api/v1/client/events', signup, bearer)).body['deduplicated'], true);
+  const { idempotency_key: _, ...keyless } = signup;
+  for (let times = 0; times < 2; times++) assert.equal((await post('/api/v1/client/events', keyless, bearer)).body['deduplicated'], undefined);
+  assert.equal(taken.length, 5);
 });
 
 test('002: all four fields are required, times have a zone, and no key is a 401 that asks for Bearer', async () => {

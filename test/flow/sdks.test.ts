@@ -92,3 +92,20 @@ test('the four dialects into one table; the same message id by two of them is on
   ]);
   assert.deepEqual((await system.query('SELECT outcome FROM outcomes')).map(row => row['outcome']), ['duplicate'], 'the same content, so no conflict');
 });
+
+test('002: what is stored is known to every door, also one that has just started', async () => {
+  const bearer = { authorization: 'Bearer dev' };
+  const event = { event_type: 'user.created', occurred_at: '2025-12-22T10:30:00Z', idempotency_key: 'days-ago', data: { user_id: 'u_12345', plan: 'pro' } };
+  const first = await system.post('/v1/events', event, bearer);
+  assert.deepEqual([first.status, first.body['deduplicated']], [200, undefined]);
+  await eventually(() => system.query(`SELECT event_id FROM event_ids WHERE event_id IN (SELECT event_id FROM events WHERE message_id = 'days-ago')`), rows => rows.length === 1);
+  const other = await startSystem(system.config, { withSink: false });
+  try {
+    const again = await other.post('/v1/events', event, bearer);
+    assert.deepEqual([again.status, again.body['deduplicated'], again.body['event_id']], [200, true, first.body['event_id']]);
+    const conflict = await other.post('/v1/events', { ...event, data: {} }, bearer);
+    assert.deepEqual([conflict.status, conflict.body['code']], [409, 'idempotency_conflict']);
+  } finally {
+    await other.door.close();
+  }
+});

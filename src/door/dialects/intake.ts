@@ -42,9 +42,10 @@ export const intakeDialect: Dialect = {
     {
       paths: ['/v1/events'],
       batch: null,
+      deduplicates: true,
       read: readEvent,
       status: 200,
-      one: ({ eventId, receivedAtMs }) => ({ status: 'ok', event_id: eventIdText(eventId), received_at: new Date(receivedAtMs).toISOString() }),
+      one: ({ eventId, receivedAtMs, deduplicated }) => ({ status: 'ok', event_id: eventIdText(eventId), ...(deduplicated && { deduplicated }), received_at: new Date(receivedAtMs).toISOString() }),
       many: summary => summary,
     },
   ],

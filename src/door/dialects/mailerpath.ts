@@ -71,8 +71,9 @@ function time(sent: unknown, receivedAtMs: number, fields: Fields): number {
 
 const answers = {
   read: readEvent,
+  deduplicates: true,
   status: 200,
-  one: ({ eventId, receivedAtMs }) => ({ status: 'ok', event_id: eventIdText(eventId), received_at: new Date(receivedAtMs).toISOString() }),
+  one: ({ eventId, receivedAtMs, deduplicated }) => ({ status: 'ok', event_id: eventIdText(eventId), ...(deduplicated && { deduplicated }), received_at: new Date(receivedAtMs).toISOString() }),
   many: ({ received, accepted, rejected, errors }) => ({ received, accepted, rejected, errors }),
 } as const satisfies Partial<DialectRoute>;
 
