@@ -5,7 +5,7 @@ import type { DeadLetter } from '../event/dead-letter.ts';
 import { eventId } from '../event/identity.ts';
 import type { Accepted, AcceptEvents } from './accept.ts';
 import { isJsonType, readBody } from './body.ts';
-import type { Dialect, DialectRoute, EventSource } from './dialect.ts';
+import type { Dialect, DialectRoute, EventSource, TakenEvent } from './dialect.ts';
 import { openEnvelope } from './envelope.ts';
 import type { KeyRing, WriteKey } from './keys.ts';
 import { tokenOf } from './keys.ts';
@@ -163,7 +163,7 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, r
       return sendError(request, reply, 'unavailable', once.result.message);
     }
     door.onEvents(dialect.name, 'accepted', 1);
-    return reply.code(route.status).send(route.one({ messageId: single.messageId, eventId: eventId(single.tenant, single.messageId), receivedAtMs: source.receivedAtMs, deduplicated: once.kind === 'same' }));
+    return reply.code(route.status).send(route.one(takenEvent(single, once.kind === 'same')));
   }
 
   const kept = route.batch === null || errors.length === 0 ? null : lettersOf(key, errors, events.map(({ text }) => text), source.receivedAtMs, door.letterLimiter);
@@ -177,14 +177,16 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, r
   // Nothing got through: one answer that a client retries as a whole. Some did: each failed one is named.
   if (failed.length > 0 && failed.length === good.length) return sendError(request, reply, 'unavailable', messageOf(failed[0]?.result));
   const [first] = good;
-  if (route.batch === null && first !== undefined) {
-    return reply.code(route.status).send(route.one({ messageId: first.messageId, eventId: eventId(first.tenant, first.messageId), receivedAtMs: source.receivedAtMs, deduplicated: false }));
-  }
+  if (route.batch === null && first !== undefined) return reply.code(route.status).send(route.one(takenEvent(first, false)));
   for (const { result, index, event } of failed) {
     errors.push({ index, code: 'unavailable', message: messageOf(result), ...(event && { message_id: event.messageId }) });
   }
   errors.sort((a, b) => a.index - b.index);
   return reply.code(route.status).send(route.many({ received: events.length, accepted: events.length - errors.length, rejected: errors.length, errors }));
+}
+
+function takenEvent({ tenant, messageId, receivedAtMs }: CanonicalEvent, deduplicated: boolean): TakenEvent {
+  return { messageId, eventId: eventId(tenant, messageId), receivedAtMs, deduplicated };
 }
 
 /** Where no route knows the body, the last one says what is wrong with it. */
