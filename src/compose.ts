@@ -21,6 +21,7 @@ import { measureDoor } from './measure.ts';
 import { createMetrics } from './metrics.ts';
 import { createClickHouse } from './sink/clickhouse.ts';
 import { createEventTables } from './sink/event-tables.ts';
+import { findEvent } from './sink/find-event.ts';
 import type { Log } from './telemetry.ts';
 import { provisionTopics } from './topic/provision.ts';
 import { createPublisher } from './topic/publish.ts';
@@ -98,7 +99,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   });
   const accept = async (events: readonly CanonicalEvent[], traceparent: string | null): Promise<Accepted[]> => {
     const results = await publisher.publish(events.map(event => encode(event, traceparent)));
-    return results.map(result => (result.ok ? { ok: true } : { ok: false, retryable: result.error.retryable, message: result.error.message }));
+    return results.map(result => (result.ok ? { ok: true, place: { topic: config.topic.events, partition: result.partition, offset: result.offset } } : { ok: false, retryable: result.error.retryable, message: result.error.message }));
   };
   const readiness = async (): Promise<Readiness> => {
     const ready = publisher.ready();
@@ -108,6 +109,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     keys,
     accept,
     findStored: clickhouse === null ? null : async ids => new Map([...(await createEventTables(clickhouse).findIds(ids, AbortSignal.timeout(lookUpMs)))].map(([id, places]) => [id, places[0]?.contentHash ?? '0'])),
+    findReceipt: clickhouse === null ? null : (tenant, id) => findEvent(clickhouse, tenant, id, AbortSignal.timeout(5 * lookUpMs)),
     async bury(letters, dropped) {
       if (dropped > 0) meter.onLetters('dropped', dropped);
       if (letters.length === 0) return;

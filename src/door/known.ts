@@ -1,6 +1,7 @@
 import { contentHash } from '../event/content.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
 import { eventId } from '../event/identity.ts';
+import type { Place } from '../event/row.ts';
 import { asError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
 import type { Accepted } from './accept.ts';
@@ -23,12 +24,15 @@ export type Once = { kind: 'published'; result: Accepted } | { kind: 'same' } | 
 export interface Known {
   /** Publishes an event unless it is known: `same`, or `other` where it is known with another content. */
   once(event: CanonicalEvent, publish: () => Promise<Accepted>): Promise<Once>;
+  /** Where a recent event of a tenant was published, by its UUID; null for all others. */
+  recent(tenant: string, eventId: string): { place: Place; receivedAtMs: number } | null;
 }
 
 interface Entry {
   hash: string;
   /** Whether it was published or found. */
   settled: Promise<boolean>;
+  published: { tenant: string; place: Place; receivedAtMs: number } | null;
 }
 
 export interface KnownOptions {
@@ -47,6 +51,10 @@ export function createKnown({ findStored, maxRecent = 100_000, gatherMs = 3, log
 
   const verdict = (before: string, now: string): Once => ({ kind: before === '0' || before === now ? 'same' : 'other' });
   return {
+    recent(tenant, id) {
+      const found = recent.get(id)?.published ?? null;
+      return found?.tenant === tenant ? found : null;
+    },
     async once(event, publish) {
       const id = eventId(event.tenant, event.messageId);
       const hash = contentHash(event);
@@ -57,7 +65,7 @@ export function createKnown({ findStored, maxRecent = 100_000, gatherMs = 3, log
         // It failed, and was forgotten; whoever comes first tries again.
       }
       let settle: (ok: boolean) => void = () => undefined;
-      const entry: Entry = { hash, settled: new Promise(resolve => (settle = resolve)) };
+      const entry: Entry = { hash, settled: new Promise(resolve => (settle = resolve)), published: null };
       recent.set(id, entry);
       // The oldest goes: a Map keeps the order of insertion.
       if (recent.size > maxRecent) recent.delete(recent.keys().next().value ?? '');
@@ -71,6 +79,7 @@ export function createKnown({ findStored, maxRecent = 100_000, gatherMs = 3, log
         }
         const result = await publish();
         ok = result.ok;
+        if (result.ok && result.place !== undefined) entry.published = { tenant: event.tenant, place: result.place, receivedAtMs: event.receivedAtMs };
         return { kind: 'published', result };
       } finally {
         if (!ok && recent.get(id) === entry) recent.delete(id);

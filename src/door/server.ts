@@ -16,6 +16,8 @@ import type { KeyRing } from './keys.ts';
 import { createKnown } from './known.ts';
 import type { FindStored } from './known.ts';
 import { createRateLimiter } from './rate-limit.ts';
+import { serveReceipts } from './receipts.ts';
+import type { FindReceipt } from './receipts.ts';
 import { receiveBodies } from './receive.ts';
 import { errorBody, sendError } from './reply.ts';
 
@@ -41,6 +43,8 @@ export interface DoorOptions extends HealthOptions {
   bury?: (letters: readonly DeadLetter[], dropped: number) => Promise<void>;
   /** Which events are stored already; null or left out: only those that this door has seen are known. */
   findStored?: FindStored | null;
+  /** Null or left out: receipts say only what this door has published lately. */
+  findReceipt?: FindReceipt | null;
   /** Too much waits for Kafka: new requests are turned away before their body is read. */
   overloaded: () => boolean;
   /** Told what became of the events of a request that could be read. */
@@ -58,14 +62,16 @@ export function createDoor(options: DoorOptions): FastifyInstance {
     if (request.method === 'POST' && options.overloaded()) return sendError(request, reply, 'unavailable', 'too many events wait for Kafka; try again');
   });
   const monotonicNow = options.monotonicNow ?? (() => performance.now());
+  const known = createKnown({ findStored: options.findStored ?? null, log: options.log });
   serveBrowsers(app, options.keys);
+  serveReceipts(app, { keys: options.keys, known, find: options.findReceipt ?? null });
   registerDialects(app, dialects, {
     keys: options.keys,
     accept: options.accept,
     now: options.now ?? Date.now,
     limiter: createRateLimiter(monotonicNow),
     letterLimiter: createRateLimiter(monotonicNow),
-    known: createKnown({ findStored: options.findStored ?? null, log: options.log }),
+    known,
     bury: options.bury ?? (() => Promise.resolve()),
     newMessageId: options.newMessageId ?? randomUUID,
     onEvents: options.onEvents ?? (() => undefined),

@@ -150,6 +150,24 @@ test('002: a retry is answered with the same id and deduplicated, and published 
   assert.equal(taken.length, 5);
 });
 
+test('002: the receipt of an event that is not stored yet, of the key’s own tenant', async () => {
+  const place = { topic: 'events', partition: 3, offset: 9_007_199_254_740_993n };
+  const app = createDoor({
+    log: testLog(), overloaded: () => false, readiness: async () => ({ ready: true, parts: {} }), now: () => now,
+    keys: createKeyRing([writeKey('k', 'acme', 'k'), writeKey('o', 'other', 'o')]), accept: async events => events.map(() => ({ ok: true, place }) as const),
+    findReceipt: async (_tenant, id) => {
+      if (id.startsWith('f')) throw new Error('ClickHouse is away');
+      return null;
+    },
+  });
+  const answer = await app.inject({ method: 'POST', url: '/v1/events', payload: created, headers: bearer });
+  const { event_id: id } = answer.json<{ event_id: string }>();
+  const receipt = await app.inject({ url: `/v1/events/${id}`, headers: bearer });
+  assert.deepEqual([receipt.statusCode, receipt.json()], [200, { event_id: id, status: 'accepted', topic: 'events', partition: 3, offset: '9007199254740993', received_at: '2026-06-20T00:00:00.000Z' }]);
+  assert.equal((await app.inject({ url: `/v1/events/${id}`, headers: { authorization: 'Bearer o' } })).statusCode, 404);
+  assert.equal((await app.inject({ url: `/v1/events/evt_${'f'.repeat(32)}`, headers: bearer })).statusCode, 503);
+});
+
 test('002: all four fields are required, times have a zone, and no key is a 401 that asks for Bearer', async () => {
   const { post, taken } = door();
   for (const name of Object.keys(created)) assert.deepEqual((await post('/v1/events', { ...created, [name]: undefined }, bearer)).refused, [400, 'field_missing', `/${name}`]);

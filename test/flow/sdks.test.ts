@@ -99,6 +99,16 @@ test('002: what is stored is known to every door, also one that has just started
   const first = await system.post('/v1/events', event, bearer);
   assert.deepEqual([first.status, first.body['deduplicated']], [200, undefined]);
   await eventually(() => system.query(`SELECT event_id FROM event_ids WHERE event_id IN (SELECT event_id FROM events WHERE message_id = 'days-ago')`), rows => rows.length === 1);
+  const receipt = async (id: string, headers: Record<string, string> = bearer): Promise<[number, Record<string, unknown>]> => {
+    const response = await fetch(`${system.door.url}/v1/events/${id}`, { headers });
+    return [response.status, (await response.json()) as Record<string, unknown>];
+  };
+  const id = String(first.body['event_id']);
+  const [row] = await system.query(`SELECT topic, partition, toString(offset) AS offset, event_id FROM events WHERE message_id = 'days-ago'`);
+  const [status, found] = await receipt(id);
+  assert.deepEqual([status, found['status'], found['event_id'], found['topic'], found['partition'], found['offset']], [200, 'stored', id, row?.['topic'], row?.['partition'], row?.['offset']]);
+  assert.equal((await receipt(String(row?.['event_id'])))[1]['event_id'], id);
+  assert.deepEqual([(await receipt(id, {}))[0], (await receipt(id.replace(/.$/, last => (last === '0' ? '1' : '0'))))[0], (await receipt('evt_7'))[0]], [401, 404, 404]);
   const other = await startSystem(system.config, { withSink: false });
   try {
     const again = await other.post('/v1/events', event, bearer);
