@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { maxBodyBytes } from './body.ts';
 
@@ -24,17 +25,28 @@ export function receiveBodies(app: FastifyInstance): void {
     reply.raw.once('close', () => (held -= owned.get(request) ?? 0));
   });
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('*', async (request: FastifyRequest, payload: AsyncIterable<Buffer>) => {
-    let own = 0;
-    const chunks: Buffer[] = [];
-    for await (const chunk of payload) {
-      if (own + chunk.length > maxBodyBytes) throw new BodyRefused(413);
-      if (held + chunk.length > maxHeldBytes) throw new BodyRefused(503);
-      own += chunk.length;
-      held += chunk.length;
-      owned.set(request, own);
-      chunks.push(chunk);
-    }
-    return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, own);
-  });
+  app.addContentTypeParser('*', (request: FastifyRequest, payload: IncomingMessage) =>
+    new Promise<Buffer>((resolve, reject) => {
+      let own = 0;
+      let chunks: Buffer[] | null = [];
+      // What comes after a refusal is let go, so that the client can end and read the answer.
+      const refuse = (status: 413 | 503): void => {
+        held -= own;
+        owned.delete(request);
+        chunks = null;
+        reject(new BodyRefused(status));
+      };
+      if (Number(request.headers['content-length'] ?? 0) > maxBodyBytes) refuse(413);
+      payload.on('data', (chunk: Buffer) => {
+        if (chunks === null) return;
+        if (own + chunk.length > maxBodyBytes) return refuse(413);
+        if (held + chunk.length > maxHeldBytes) return refuse(503);
+        own += chunk.length;
+        held += chunk.length;
+        owned.set(request, own);
+        chunks.push(chunk);
+      });
+      payload.on('end', () => resolve(chunks?.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks ?? [], chunks === null ? 0 : own)));
+      payload.on('error', reject);
+    }));
 }

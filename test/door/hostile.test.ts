@@ -187,3 +187,25 @@ test('bodies on their way in are bounded together: one more is told to come back
     await app.close();
   }
 });
+
+test('a body over the limit is answered with 413, also where it comes in pieces of unknown number, and the connection lives on', { timeout: 30_000 }, async () => {
+  const { app } = door();
+  const url = await app.listen({ port: 0, host: '127.0.0.1' });
+  try {
+    const headers = { 'content-type': 'application/json', 'x-api-key': 'dev' };
+    const large = Buffer.alloc(11 * 1024 * 1024, ' ');
+    const pieces = new ReadableStream<Uint8Array>({
+      start(controller) {
+        for (let at = 0; at < large.length; at += 1_000_000) controller.enqueue(large.subarray(at, at + 1_000_000));
+        controller.close();
+      },
+    });
+    const known = await fetch(`${url}/api/v1/events`, { method: 'POST', headers, body: large });
+    assert.deepEqual([known.status, ((await known.json()) as { code: string }).code], [413, 'body_too_large']);
+    const unknown = await fetch(`${url}/api/v1/events`, { method: 'POST', headers, body: pieces, duplex: 'half' });
+    assert.deepEqual([unknown.status, ((await unknown.json()) as { code: string }).code], [413, 'body_too_large']);
+    assert.equal((await fetch(`${url}/api/v1/events`, { method: 'POST', headers, body: event })).status, 200);
+  } finally {
+    await app.close();
+  }
+});
