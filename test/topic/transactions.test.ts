@@ -77,7 +77,7 @@ test('a plan around them is made again by the next owner: same records, same tok
       },
     });
     await scene.join(batch => heir(batch));
-    await eventually(scene.committed, ([partition]) => partition?.metadata === '{"settled":1}');
+    await eventually(scene.committed, ([partition]) => partition?.metadata.startsWith('{"settled":1') === true);
     const [planned, again, ...others] = stores.map(({ token, records, replay }) => ({ token, offsets: records.map(({ offset }) => Number(offset)), replay }));
     assert.deepEqual([planned?.offsets.length, planned?.offsets[0]], [4, 0]);
     assert.deepEqual(again, { ...planned, replay: true });
