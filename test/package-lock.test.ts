@@ -21,3 +21,9 @@ test('the lock file knows chdb’s engine for every platform, also those that th
 test('the lock file carries no download addresses', () => {
   assert.doesNotMatch(text, /"resolved"/);
 });
+
+test('every optional package that another one names is in the lock file, for whichever platform: npm ci refuses it else', () => {
+  const lacking = Object.entries(packages).flatMap(([path, { optionalDependencies }]) =>
+    Object.keys(optionalDependencies ?? {}).filter(name => packages[`${path}/node_modules/${name}`] === undefined && packages[`node_modules/${name}`] === undefined));
+  assert.deepEqual(lacking, []);
+});
