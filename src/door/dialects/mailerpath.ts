@@ -1,9 +1,8 @@
-import type { EventResult } from '../../event/canonical.ts';
-import { faultOfEvent, maxIdLength, readFields } from '../../event/fields.ts';
 import type { Fields } from '../../event/fields.ts';
 import { eventIdText } from '../../event/identity.ts';
 import { parseTime } from '../../event/time.ts';
-import type { Dialect, DialectRoute, EventSource } from '../dialect.ts';
+import type { Dialect, DialectRoute } from '../dialect.ts';
+import { readObject } from '../read-object.ts';
 
 /* Dialect 000: lifecycle events of an e-mail address or a user id, with a small list of planned names. */
 
@@ -15,38 +14,28 @@ const ownFields = new Set(['type', 'email', 'uid', 'idempotency_key', 'ts']);
 /** Below this a number of `ts` is seconds since 1970, else milliseconds. */
 const firstMilliseconds = 1e11;
 
-function readEvent(value: unknown, text: string, source: EventSource): EventResult {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return { ok: false, code: 'not_an_object', message: 'an event is a JSON object', pointer: '', messageId: null };
-  const members = value as Record<string, unknown>;
-  const sentMessageId = typeof members['idempotency_key'] === 'string' ? members['idempotency_key'].slice(0, maxIdLength) : null;
-  const unfit = faultOfEvent(value, text);
-  if (unfit !== null) return { ok: false, ...unfit, messageId: sentMessageId };
-
-  const fields = readFields(members, text);
-  const type = fields.string('type', { required: true });
-  if (type !== null && !/^[a-z][a-z0-9_]*$/.test(type)) fields.fail('field_invalid', '/type', 'type is lowercase snake_case: ^[a-z][a-z0-9_]*$');
-  const uid = fields.id('uid', { emptyIsAbsent: true });
-  const email = address(fields);
-  if (uid === null && email === null) fields.fail('field_missing', '/email', 'email or uid is required');
-  for (const name of ['source', 'action', 'feature', 'plan', 'status'] as const) fields.string(name);
-  ofType('amount', 'number', members, fields);
-  ofType('upgrade', 'boolean', members, fields);
-  fields.object('metadata');
-  const messageId = fields.id('idempotency_key');
-  const timestampMs = time(members['ts'], source.receivedAtMs, fields);
-  const fault = fields.fault();
-  if (fault !== null) return { ok: false, ...fault, messageId: sentMessageId };
-
-  const properties = [...fields.spans].filter(([name]) => !ownFields.has(name)).map(([name, [start, end]]) => `${JSON.stringify(name)}:${text.slice(start, end)}`);
-  return {
-    ok: true,
-    event: {
-      tenant: source.tenant, dialect: 'mailerpath', messageId: messageId ?? source.newMessageId(), type: 'track', event: type, userId: uid ?? email, anonymousId: null, previousId: null, groupId: null, email, name: null, category: null,
-      timestampMs, sentAtMs: null, receivedAtMs: source.receivedAtMs, properties: properties.length === 0 ? null : `{${properties.join(',')}}`, traits: null, context: null, integrations: null, writeKeyId: source.writeKeyId,
-      violations: type === null || planned.has(type) ? [] : ['unplanned_event'], raw: text,
-    },
-  };
-}
+const readEvent = readObject({
+  name: 'mailerpath',
+  sentId: members => members['idempotency_key'],
+  read(fields, members, source) {
+    const type = fields.string('type', { required: true });
+    if (type !== null && !/^[a-z][a-z0-9_]*$/.test(type)) fields.fail('field_invalid', '/type', 'type is lowercase snake_case: ^[a-z][a-z0-9_]*$');
+    const uid = fields.id('uid', { emptyIsAbsent: true });
+    const email = address(fields);
+    if (uid === null && email === null) fields.fail('field_missing', '/email', 'email or uid is required');
+    for (const name of ['source', 'action', 'feature', 'plan', 'status'] as const) fields.string(name);
+    ofType('amount', 'number', members, fields);
+    ofType('upgrade', 'boolean', members, fields);
+    fields.object('metadata');
+    const messageId = fields.id('idempotency_key');
+    const timestampMs = time(members['ts'], source.receivedAtMs, fields);
+    const properties = [...fields.spans.keys()].filter(name => !ownFields.has(name)).map(name => `${JSON.stringify(name)}:${fields.text(name) ?? 'null'}`);
+    return {
+      type: 'track', event: type, messageId, userId: uid ?? email, email, timestampMs, properties: properties.length === 0 ? null : `{${properties.join(',')}}`,
+      violations: type === null || planned.has(type) ? [] : ['unplanned_event'],
+    };
+  },
+});
 
 /** Trimmed and in lower case: so it is a user's id. */
 function address(fields: Fields): string | null {

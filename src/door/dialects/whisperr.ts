@@ -1,9 +1,9 @@
-import type { CanonicalEvent, EventResult } from '../../event/canonical.ts';
-import { faultOfEvent, maxIdLength, readFields } from '../../event/fields.ts';
+import { maxIdLength } from '../../event/fields.ts';
 import type { Fields } from '../../event/fields.ts';
-import { memberSpans } from '../../event/json-text.ts';
+import { memberSpans, pointerToken } from '../../event/json-text.ts';
 import { parseTime } from '../../event/time.ts';
-import type { Dialect, DialectRoute, EventSource } from '../dialect.ts';
+import type { Dialect, DialectRoute } from '../dialect.ts';
+import { readObject } from '../read-object.ts';
 
 /* Dialect 001: events of snake_case names for an external user id, strict about every field. */
 
@@ -14,8 +14,11 @@ const mostPastMs = 30 * day;
 const eventFields = new Set(['external_user_id', 'event_type', 'occurred_at', 'properties', 'context']);
 const identifyFields = new Set(['external_user_id', 'traits', 'channels', 'preferred_channel', 'occurred_at', 'context']);
 
-const readEvent = (value: unknown, text: string, source: EventSource): EventResult =>
-  readStrictly(value, text, source, eventFields, fields => {
+const readEvent = readObject({
+  name: 'whisperr',
+  sentId: sentMessageId,
+  read(fields, members, { receivedAtMs }) {
+    refuseOthers(fields, eventFields);
     const userId = fields.id('external_user_id', { required: true });
     const event = fields.string('event_type', { required: true });
     if (event !== null && !/^[a-z0-9]+(?:_[a-z0-9]+)*$/.test(event)) fields.fail('field_invalid', '/event_type', 'event_type is lowercase snake_case: ^[a-z0-9]+(?:_[a-z0-9]+)*$');
@@ -23,11 +26,15 @@ const readEvent = (value: unknown, text: string, source: EventSource): EventResu
     const context = fields.object('context', { required: true });
     const messageId = messageIdIn(context, fields);
     if (context !== null && messageId === null) fields.fail('field_missing', '/context/$message_id', 'context.$message_id is required');
-    return { type: 'track', event, userId, properties, traits: null, context, messageId };
-  });
+    return { type: 'track', event, userId, properties, context, messageId, timestampMs: occurredAt(members['occurred_at'], receivedAtMs, fields) };
+  },
+});
 
-const readIdentify = (value: unknown, text: string, source: EventSource): EventResult =>
-  readStrictly(value, text, source, identifyFields, fields => {
+const readIdentify = readObject({
+  name: 'whisperr',
+  sentId: sentMessageId,
+  read(fields, members, { receivedAtMs }) {
+    refuseOthers(fields, identifyFields);
     const userId = fields.id('external_user_id', { required: true });
     const traits = fields.object('traits');
     const context = fields.object('context');
@@ -35,33 +42,17 @@ const readIdentify = (value: unknown, text: string, source: EventSource): EventR
       const sent = fields.text(name);
       return sent === null ? [] : [`"${name}":${sent}`];
     });
-    return { type: 'identify', event: null, userId, properties: null, traits: withMembers(traits, more), context, messageId: messageIdIn(context, fields) };
-  });
+    const messageId = messageIdIn(context, fields);
+    return { type: 'identify', event: null, userId, traits: withMembers(traits, more), context, messageId, timestampMs: occurredAt(members['occurred_at'], receivedAtMs, fields) };
+  },
+});
 
-type Read = Pick<CanonicalEvent, 'type' | 'event' | 'userId' | 'properties' | 'traits' | 'context'> & { messageId: string | null };
+function sentMessageId({ context }: Readonly<Record<string, unknown>>): unknown {
+  return typeof context === 'object' && context !== null ? (context as Record<string, unknown>)['$message_id'] : null;
+}
 
-function readStrictly(value: unknown, text: string, source: EventSource, known: ReadonlySet<string>, read: (fields: Fields) => Read): EventResult {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return { ok: false, code: 'not_an_object', message: 'an event is a JSON object', pointer: '', messageId: null };
-  const members = value as Record<string, unknown>;
-  const context = members['context'];
-  const sent: unknown = typeof context === 'object' && context !== null ? (context as Record<string, unknown>)['$message_id'] : null;
-  const sentMessageId = typeof sent === 'string' ? sent.slice(0, maxIdLength) : null;
-  const unfit = faultOfEvent(value, text);
-  if (unfit !== null) return { ok: false, ...unfit, messageId: sentMessageId };
-
-  const fields = readFields(members, text);
-  for (const name of fields.spans.keys()) if (!known.has(name)) fields.fail('field_unknown', `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`, `"${name.slice(0, 80)}" is no field of this event: they are ${[...known].join(', ')}`);
-  const event = read(fields);
-  const timestampMs = occurredAt(members['occurred_at'], source.receivedAtMs, fields);
-  const fault = fields.fault();
-  if (fault !== null) return { ok: false, ...fault, messageId: sentMessageId };
-  return {
-    ok: true,
-    event: {
-      tenant: source.tenant, dialect: 'whisperr', ...event, messageId: event.messageId ?? source.newMessageId(), anonymousId: null, previousId: null, groupId: null, email: null, name: null, category: null,
-      timestampMs, sentAtMs: null, receivedAtMs: source.receivedAtMs, integrations: null, writeKeyId: source.writeKeyId, violations: [], raw: text,
-    },
-  };
+function refuseOthers(fields: Fields, known: ReadonlySet<string>): void {
+  for (const name of fields.spans.keys()) if (!known.has(name)) fields.fail('field_unknown', `/${pointerToken(name)}`, `"${name.slice(0, 80)}" is no field of this event: they are ${[...known].join(', ')}`);
 }
 
 /** RFC 3339 in UTC, within five minutes after and thirty days before the receipt. */
