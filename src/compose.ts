@@ -89,6 +89,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   const buryAll = buryIn(publisher, config.topic.deadLetters);
   const keys = createKeyRing(config.writeKeys);
   const clickhouse = endpoints.clickhouse.url === '' ? null : createClickHouse(endpoints.clickhouse);
+  const storedEvents = clickhouse === null ? null : createEventTables(clickhouse);
   const meter = measureDoor(metrics, { dialects: dialects.map(({ name }) => name), inFlightBytes: () => publisher.inFlight().bytes });
 
   const encode = (event: CanonicalEvent, traceparent: string | null): OutgoingRecord => ({
@@ -108,7 +109,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   const app = createDoor({
     keys,
     accept,
-    findStored: clickhouse === null ? null : async ids => new Map([...(await createEventTables(clickhouse).findIds(ids, AbortSignal.timeout(lookUpMs)))].map(([id, places]) => [id, places[0]?.contentHash ?? '0'])),
+    findStored: storedEvents === null ? null : async ids => new Map([...(await storedEvents.findIds(ids, AbortSignal.timeout(lookUpMs)))].map(([id, places]) => [id, places[0]?.contentHash ?? '0'])),
     findReceipt: clickhouse === null ? null : (tenant, id) => findEvent(clickhouse, tenant, id, AbortSignal.timeout(5 * lookUpMs)),
     async bury(letters, dropped) {
       if (dropped > 0) meter.onLetters('dropped', dropped);
@@ -129,24 +130,22 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     log,
   });
   const watching = deps.reload === undefined ? null : watchConfig({ path: config.configPath, read: deps.reload, log, onConfig: next => takeConfig(config, next, keys, log) });
+  const close = async (): Promise<void> => {
+    watching?.close();
+    await app.close();
+    await publisher.close();
+    await clickhouse?.close();
+  };
   try {
     const url = await listen(app, config);
     await until(() => publisher.ready(), 15_000, new MillraceError('kafka_unavailable', `Kafka at ${endpoints.kafka.brokers.join(', ')} does not answer`));
     return {
       url,
       publisher,
-      async close() {
-        watching?.close();
-        await app.close();
-        await publisher.close();
-        await clickhouse?.close();
-      },
+      close,
     };
   } catch (error) {
-    watching?.close();
-    await app.close();
-    await publisher.close();
-    await clickhouse?.close();
+    await close();
     throw error;
   }
 }

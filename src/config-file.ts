@@ -7,7 +7,6 @@ import { LineCounter, isMap, isNode, isPair, isScalar, isSeq, parseDocument } fr
 import type { Document } from 'yaml';
 import type { TopicMapping } from './contract/mapping.ts';
 
-/** What millrace.yaml says; schemas/config/millrace.v1.schema.json is its published form. */
 /** One of `writeKeys`. */
 export interface WriteKeyEntry {
   id: string;
@@ -19,6 +18,7 @@ export interface WriteKeyEntry {
   origins?: string[];
 }
 
+/** What millrace.yaml says; schemas/config/millrace.v1.schema.json is its published form. */
 export interface ConfigFile {
   writeKeys?: WriteKeyEntry[];
   defaultTenant?: string | null;
@@ -87,12 +87,17 @@ export function readConfigFile(path: string, packageRoot: string, reserved: read
 }
 
 function checkKeys(keys: readonly WriteKeyEntry[], add: AddFault): void {
+  const ids = new Set<string>();
+  const digests = new Set<string>();
   keys.forEach((entry, index) => {
     const { id, key, keySha256 } = entry;
+    const digest = digestOf(entry);
     const at = ['writeKeys', index];
     if ((key === undefined) === (keySha256 === undefined)) add(at, key === undefined ? 'needs keySha256 (`npx millrace key new` makes one)' : 'has both key and keySha256');
-    if (keys.findIndex(other => other.id === id) < index) add([...at, 'id'], `"${id}" is there twice`);
-    else if (keys.findIndex(other => digestOf(other) === digestOf(entry)) < index) add(at, 'has the key of another one');
+    if (ids.has(id)) add([...at, 'id'], `"${id}" is there twice`);
+    else if (digests.has(digest)) add(at, 'has the key of another one');
+    ids.add(id);
+    digests.add(digest);
   });
 }
 

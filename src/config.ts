@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path';
 import { digestOf, readConfigFile } from './config-file.ts';
 import type { WriteKeyEntry } from './config-file.ts';
 import type { TopicMapping } from './contract/mapping.ts';
+import type { HashedKey } from './door/keys.ts';
 import { MillraceError, asError } from './errors.ts';
 
 export interface Config {
@@ -24,7 +25,7 @@ export interface Config {
   cacheDir: string;
   packageRoot: string;
   javaHome: string | null;
-  writeKeys: WriteKeyConfig[];
+  writeKeys: HashedKey[];
   /** The configuration file, there or not. */
   configPath: string;
   /** Tenant of records that name none; null makes them dead letters. */
@@ -39,18 +40,6 @@ export interface Config {
   sessionTimeoutMs: number;
   /** Milliseconds between two looks for events that two sinks stored at once; with what a look takes, they are single again within a minute. */
   reconcileEveryMs: number;
-}
-
-export interface WriteKeyConfig {
-  id: string;
-  tenant: string;
-  /** Hex. */
-  keySha256: string;
-  /** Event types; null: all. */
-  allow: string[] | null;
-  rateLimit: { eventsPerSecond: number; burst: number } | null;
-  /** Null: any. */
-  origins: string[] | null;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;

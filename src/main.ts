@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
@@ -7,6 +6,7 @@ import { askConnections, endpointsOf, parseRedriveOptions, parseReplayOptions, p
 import type { Deps, Endpoints, ReplayTerminal, Role, Terminal } from './compose.ts';
 import { readConfig, variables } from './config.ts';
 import type { Config } from './config.ts';
+import { digestOf } from './config-file.ts';
 import { MillraceError, asError } from './errors.ts';
 import { keyCommand } from './key-command.ts';
 import { createMetrics } from './metrics.ts';
@@ -201,7 +201,7 @@ function banner(config: Config, endpoints: ReturnType<typeof endpointsOf>, stack
     const part = stack?.parts().find(found => found.name === name);
     return part === undefined ? '' : `embedded, pid ${part.pid ?? '?'}`;
   };
-  const devKey = config.writeKeys.some(({ keySha256 }) => keySha256 === hash('sha256', 'dev', 'hex'));
+  const devKey = config.writeKeys.some(({ keySha256 }) => keySha256 === digestOf({ key: 'dev' }));
   const rows = [
     ['door', doorUrl, config.writeKeys.length === 1 ? `write key: ${devKey ? 'dev' : config.writeKeys[0]?.id ?? ''}` : `write keys: ${config.writeKeys.map(({ id }) => id).slice(0, 5).join(', ')}${config.writeKeys.length > 5 ? ' …' : ''}`],
     ['kafka', endpoints.kafka.brokers.join(','), embedded('kafka')],

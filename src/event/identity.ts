@@ -30,3 +30,9 @@ function uuidFrom(hex: string): string {
 export function eventIdText(uuid: string): string {
   return `evt_${uuid.replaceAll('-', '')}`;
 }
+
+/** The UUID of an event id as people and APIs write it, `evt_…` or as a UUID; null for all else. */
+export function eventIdOfText(text: string): string | null {
+  const hex = /^evt_([0-9a-f]{32})$/i.exec(text)?.[1] ?? (/^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i.test(text) ? text.replaceAll('-', '') : null);
+  return hex === null ? null : uuidFrom(hex.toLowerCase());
+}
