@@ -19,6 +19,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { startClickHouseProxy } from '../helpers/http-proxy.ts';
 import type { Verdict } from '../helpers/http-proxy.ts';
 import { packageRoot } from '../helpers/local.ts';
+import { outputOf } from '../helpers/output-of.ts';
 import { freshConfig, sharedStack, testLog } from '../helpers/shared-stack.ts';
 import { queryClient, startSystem } from '../helpers/system.ts';
 import type { System } from '../helpers/system.ts';
@@ -330,15 +331,7 @@ test('a letter from before key and headers were kept is published with what is k
 });
 
 test('the command itself: what it does not understand, and a run beside the stack', async () => {
-  const cli = async (args: string[], environment: Record<string, string> = {}): Promise<{ status: number | null; stdout: string; stderr: string }> => {
-    const child = spawnRedrive(args, environment);
-    let stdout = '';
-    let stderr = '';
-    child.stdout.on('data', (chunk: Buffer) => { stdout += chunk.toString(); });
-    child.stderr.on('data', (chunk: Buffer) => { stderr += chunk.toString(); });
-    const [status] = (await once(child, 'close')) as [number | null];
-    return { status, stdout, stderr };
-  };
+  const cli = (args: string[], environment: Record<string, string> = {}): ReturnType<typeof outputOf> => outputOf(spawnRedrive(args, environment));
   const [unknown, away] = await Promise.all([
     cli(['--codes', 'x']),
     cli(['--dry-run'], { KAFKA_BROKERS: '', CLICKHOUSE_URL: '', SCHEMA_REGISTRY_URL: '', MILLRACE_KAFKA_PORT: '1', MILLRACE_CLICKHOUSE_PORT: '1', MILLRACE_REGISTRY_PORT: '1' }),

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +13,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { startClickHouseProxy } from '../helpers/http-proxy.ts';
 import type { ClickHouseProxy } from '../helpers/http-proxy.ts';
 import { packageRoot } from '../helpers/local.ts';
+import { outputOf } from '../helpers/output-of.ts';
 import { freshConfig, sharedStack, testLog } from '../helpers/shared-stack.ts';
 import { startSystem } from '../helpers/system.ts';
 import type { System } from '../helpers/system.ts';
@@ -302,15 +302,10 @@ test('the command itself, in a process of its own', async () => {
   const lost = `topic = '${foreign}' AND offset >= 20`;
   const rows = await eventRows(`${lost} AND (partition = 0 OR offset < 30)`);
   await system.command(`DELETE FROM events WHERE ${lost}`);
-  const cli = async (...args: string[]): Promise<{ status: number | null; stdout: string; stderr: string }> => {
+  const cli = (...args: string[]): ReturnType<typeof outputOf> => {
     const env = { ...process.env, KAFKA_BROKERS: kafkaBrokers, SCHEMA_REGISTRY_URL: registryUrl, CLICKHOUSE_URL: clickhouseUrl, CLICKHOUSE_DATABASE: clickhouse.database, MILLRACE_CONFIG: file };
     const child = spawn(process.execPath, [join(packageRoot, 'src', 'millrace.mjs'), 'replay', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.on('data', (chunk: Buffer) => { stdout += chunk.toString(); });
-    child.stderr.on('data', (chunk: Buffer) => { stderr += chunk.toString(); });
-    const [status] = (await once(child, 'close')) as [number | null];
-    return { status, stdout, stderr };
+    return outputOf(child);
   };
   const [done, profiled] = [await cli('--topic', foreign, '--yes'), await run(['--profiles', '--yes'])];
   assert.equal(done.status, 0, done.stderr);
