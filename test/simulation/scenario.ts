@@ -63,13 +63,18 @@ export function drawScenario(random: Random): Scenario {
   };
 }
 
+/** Whether an insert may land late whose plan has given way to another, or whose token is forgotten. */
+export function mayLandAfterItsToken({ lateRequests, stops, compaction, shortFetches, rewinds, tokenWindow }: Scenario): boolean {
+  const plansChange = compaction || shortFetches || rewinds || tokenWindow < 100;
+  return plansChange && (lateRequests || stops);
+}
+
 /**
  * Whether planned batches alone keep `events` exact at every moment, without the reconciliation. Not where one id comes in two
- * partitions; nor where an insert may land late whose plan has given way to another, or whose token is forgotten; nor where a
- * record whose row lacks its id is compacted away, so that no replay comes upon it.
+ * partitions; nor where an insert outlives its token; nor where a record whose row lacks its id is compacted away, so that no
+ * replay comes upon it.
  */
 export function isExactAlways(scenario: Scenario): boolean {
-  const { crossPartition, lateRequests, stops, compaction, shortFetches, rewinds, tokenWindow, halfInsertRate } = scenario;
-  const plansChange = compaction || shortFetches || rewinds || tokenWindow < 100;
-  return !crossPartition && !(plansChange && (lateRequests || stops)) && !(compaction && halfInsertRate > 0);
+  const { crossPartition, compaction, halfInsertRate } = scenario;
+  return !crossPartition && !mayLandAfterItsToken(scenario) && !(compaction && halfInsertRate > 0);
 }

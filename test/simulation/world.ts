@@ -188,7 +188,7 @@ export async function runSchedule({ seed, journal = false, switchedOff = null, c
     await scheduler.settle();
     await drain();
   }
-  if (violation === null) checkEnd(kafka, clickhouse, world.violate);
+  if (violation === null) checkEnd(scenario, kafka, clickhouse, world.violate);
   for (const sink of [...sinks]) kill(sink);
   return { seed, steps: scheduler.steps, scenario, violation, journal: scheduler.journal, marks: scheduler.marks };
 }
