@@ -9,6 +9,7 @@ import { join, relative } from 'node:path';
 import { packageRoot, startTestStack } from './helpers/local.ts';
 import type { TestStack } from './helpers/local.ts';
 import { sharedStackVariable } from './helpers/shared-stack.ts';
+import { bundledSinkVariable, bundleSink } from './helpers/spawn-sink.ts';
 
 const parts = process.argv.slice(2);
 const all = [join(packageRoot, 'test'), join(packageRoot, 'examples')].flatMap(folder =>
@@ -21,18 +22,23 @@ if (files.length === 0) {
 }
 
 let stack: TestStack | null = null;
+let sink: Awaited<ReturnType<typeof bundleSink>> | null = null;
 let exitCode: number;
 try {
+  // Two dozen sinks are started and killed, and half of a start is reading TypeScript.
+  sink = await bundleSink();
   if (files.some(file => readFileSync(join(packageRoot, file), 'utf8').includes('helpers/shared-stack.ts'))) {
     console.log('starting the embedded stack for the tests …');
     stack = await startTestStack(['kafka', 'registry', 'clickhouse'], { makeClassData: true, onProgress: line => console.log(line) });
   }
+  // Three at a time: much of a flow test is waiting for a broker, even on two cores.
   // A file ends when its tests have: what a client of Kafka still has open then must not keep the suite waiting until its timeout.
-  const runner = spawn(process.execPath, ['--import', 'tsx', '--test', '--test-force-exit', '--test-concurrency=2', '--test-timeout=240000', '--test-reporter=spec', ...files], {
+  const runner = spawn(process.execPath, ['--import', 'tsx', '--test', '--test-force-exit', '--test-concurrency=3', '--test-timeout=240000', '--test-reporter=spec', ...files], {
     cwd: packageRoot,
     stdio: 'inherit',
     env: {
       ...process.env,
+      [bundledSinkVariable]: sink.file,
       ...(stack && { [sharedStackVariable]: JSON.stringify({ kafkaBrokers: stack.kafkaBrokers, registryUrl: stack.registryUrl, clickhouseUrl: stack.clickhouseUrl }) }),
     },
   });
@@ -43,5 +49,6 @@ try {
   exitCode = code ?? 1;
 } finally {
   await stack?.close();
+  await sink?.remove();
 }
 process.exit(exitCode);

@@ -11,6 +11,9 @@ import { packageRoot } from './local.ts';
 
 const source = fileURLToPath(new URL('./sink-process.ts', import.meta.url));
 
+/** Where test/run.ts has put the sink as one file. */
+export const bundledSinkVariable = 'MILLRACE_TEST_SINK';
+
 export interface SinkProcess {
   pid: number;
   /** kill -9; resolves when it is gone. */
@@ -25,7 +28,7 @@ export interface SpawnSinkOptions {
   /** Where its log goes, as a file descriptor. Default: this process's standard error. */
   logFd?: number;
   logLevel?: string;
-  /** A sink made by bundleSink(): starts in half the time. Default: from source. */
+  /** A sink made by bundleSink(). Default: the one that the suite made, else from source. */
   bundle?: string;
   /** Told the pid as soon as there is one: a sink may be killed before it runs. */
   onSpawn?: (pid: number) => void;
@@ -33,7 +36,8 @@ export interface SpawnSinkOptions {
 
 /** Starts a sink in a process of its own; resolves when it runs (it joins its group a moment later). */
 export async function spawnSink(config: Config, options: SpawnSinkOptions = {}): Promise<SinkProcess> {
-  const program = options.bundle === undefined ? ['--import', 'tsx', source] : [options.bundle];
+  const bundle = options.bundle ?? process.env[bundledSinkVariable];
+  const program = bundle === undefined ? ['--import', 'tsx', source] : [bundle];
   const child = spawn(process.execPath, [...program, JSON.stringify(config)], {
     stdio: ['pipe', 'pipe', options.logFd ?? 'inherit'],
     ...(options.logLevel !== undefined && { env: { ...process.env, MILLRACE_TEST_LOG: options.logLevel } }),
