@@ -51,16 +51,17 @@ export function planOf(records: readonly PlannedRecord[], epoch = ''): Plan {
 }
 
 /**
- * As commit metadata; `first` is the committed offset itself. `storedUpTo` is the highest offset that may be stored already, kept
- * while it lies beyond the plan: whoever takes over must know that the group was set back. Kafka takes 4,096 bytes; this is some 140.
+ * As commit metadata. `first` is the committed offset itself, and is said once more as `at`: a tool may set the offset back and keep the
+ * metadata. `storedUpTo` is the highest offset that may be stored already, kept while it lies beyond the plan: whoever takes over must
+ * know that the group was set back. Kafka takes 4,096 bytes; this is some 160.
  */
-export function encodePlan({ last, count, hash, epoch }: Plan, storedUpTo: bigint | null = null): string {
-  return JSON.stringify({ plan: 1, last: String(last), count, hash, ...(epoch !== '' && { epoch }), ...(storedUpTo !== null && storedUpTo > last && { stored: String(storedUpTo) }) });
+export function encodePlan({ first, last, count, hash, epoch }: Plan, storedUpTo: bigint | null = null): string {
+  return JSON.stringify({ plan: 1, at: String(first), last: String(last), count, hash, ...(epoch !== '' && { epoch }), ...(storedUpTo !== null && storedUpTo > last && { stored: String(storedUpTo) }) });
 }
 
 /** What is committed with an offset below which everything is settled, and nothing is under way. */
 export function settledMetadata(offset: bigint, storedUpTo: bigint | null = null, epoch = ''): string {
-  return JSON.stringify({ settled: 1, ...(epoch !== '' && { epoch }), ...(storedUpTo !== null && storedUpTo >= offset && { stored: String(storedUpTo) }) });
+  return JSON.stringify({ settled: 1, at: String(offset), ...(epoch !== '' && { epoch }), ...(storedUpTo !== null && storedUpTo >= offset && { stored: String(storedUpTo) }) });
 }
 
 export interface SinkCommit {
@@ -70,7 +71,7 @@ export interface SinkCommit {
   epoch: string;
 }
 
-/** What a sink's own commit says. Null where somebody else committed: whoever sets a group back, or starts another, commits nothing like it. */
+/** What a sink's own commit says. Null where somebody else committed: without a sink's metadata, or with that of another offset. */
 export function readCommit(committed: bigint | null, metadata: string): SinkCommit | null {
   if (committed === null || !metadata.startsWith('{')) return null;
   let said: Record<string, unknown>;
@@ -79,7 +80,9 @@ export function readCommit(committed: bigint | null, metadata: string): SinkComm
   } catch {
     return null;
   }
-  const { plan: version, last, count, hash } = said;
+  const { plan: version, at, last, count, hash } = said;
+  // Commits of earlier versions do not say it.
+  if (at !== undefined && at !== String(committed)) return null;
   const epoch = typeof said['epoch'] === 'string' ? said['epoch'] : '';
   const plan = version === 1 && isOffset(last) && typeof count === 'number' && typeof hash === 'string' ? { first: committed, last: BigInt(last), count, hash, epoch } : null;
   if (plan === null && said['settled'] !== 1) return null;

@@ -102,7 +102,7 @@ interface Settled {
  * A find in `event_ids` is proof that an event is stored; a miss is not, since `events` is written first. So a replay also
  * gives `event_ids` what it lacks. What is stored or has an outcome is not judged again.
  * At a replay's own places a find is no proof either: an insert under a token that was used, after its view had failed, gives
- * `event_ids` the ids of rows that `events` drops. There `events` decides.
+ * `event_ids` the ids of rows that `events` drops. There `events` decides; and wherever a batch finds its own ids, which makes it a replay.
  */
 export function createStoreEvents({ tables, read, bury, suppressions, profiles, makeSingle, onStored, log, ...options }: StoreEventsOptions): Store<EventRecord> {
   const claims = createClaims();
@@ -111,12 +111,14 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
 
   /** Inserts what is not stored yet and says what became of the rest. The ids must be claimed. */
   const settleEvents = async (request: StoreRequest<EventRecord>, events: readonly StorableEvent[]): Promise<Settled> => {
-    const { topic, partition, token, replay, signal } = request;
+    const { topic, partition, token, signal } = request;
     const settled: Settled = { outcomes: [], conflicts: [], refused: new Map(), stored: [], present: 0, lookUpMs: 0, insertMs: 0 };
     const began = now();
     const found = await tables.findIds([...new Set(events.map(({ eventId }) => eventId))], signal);
     const isOwn = ({ offset }: StorableEvent, at: StoredPlace): boolean => at.topic === topic && at.partition === partition && at.offset === offset;
     const hasOwn = (event: StorableEvent): boolean => found.get(event.eventId)?.some(at => isOwn(event, at)) === true;
+    // Never stored, and found: it was deleted perhaps, and the group set back to have it again.
+    const replay = request.replay || events.some(hasOwn);
     // After the ids, so that a row whose id was found can be seen. A record without a time has another one at every reading.
     const inEvents = replay ? await tables.storedAt(request, events, request.records.some(({ timestampMs }) => timestampMs < 0) ? 'any' : 'own') : new Set<string>();
     const unproven = replay ? events.filter(event => hasOwn(event) && !inEvents.has(placedId(event.offset, event.eventId))) : [];

@@ -126,14 +126,31 @@ export async function runSchedule({ seed, journal = false, switchedOff = null, c
     record.vanished = true;
     scheduler.note(() => `${describeRecord(record)} is compacted away`);
   }
-  /** An operator sets offsets back, for which Kafka wants the group empty. */
+  /** An operator sets offsets back, for which Kafka wants the group empty; perhaps by a tool that keeps the metadata, perhaps to have again what was deleted. */
   function rewind(): void {
     for (const sink of [...sinks]) kill(sink);
     for (const id of kafka.members()) expire(id);
     const partition = random.int(0, scenario.partitions - 1);
-    const offset = BigInt(random.int(0, Number(kafka.committed.get(partition)?.offset ?? 0n)));
-    kafka.committed.set(partition, { offset, metadata: '' });
-    scheduler.note(`an operator sets ${partition} back to ${offset}`);
+    const before = kafka.committed.get(partition);
+    const offset = BigInt(random.int(0, Number(before?.offset ?? 0n)));
+    const keeps = random.chance(0.3);
+    kafka.committed.set(partition, { offset, metadata: keeps ? (before?.metadata ?? '') : '' });
+    if (keeps) scheduler.mark('model: a group was set back, and kept its metadata');
+    scheduler.note(`an operator sets ${partition} back to ${offset}${keeps ? ', and keeps the metadata' : ''}`);
+    // Not where what is deleted could not come again, where somebody still acts on it, or where nobody could tell that the group was set back.
+    if ((keeps && offset === before?.offset) || scenario.compaction || scenario.suppressions || clickhouse.busy() || random.chance(0.5)) return;
+    const what = random.pick(['rows', 'rows and ids', 'all']);
+    const until = offset + BigInt(random.int(0, scenario.records));
+    scheduler.mark('model: rows were deleted, and the group set back');
+    scheduler.note(`and deletes ${what} from there to ${until}`);
+    const remove = <R extends { partition: number; offset: bigint }>(rows: R[]): void => {
+      const left = rows.filter(row => row.partition !== partition || row.offset < offset || row.offset > until);
+      rows.splice(0, rows.length, ...left);
+    };
+    remove(clickhouse.events);
+    if (what !== 'rows') remove(clickhouse.ids);
+    if (what === 'all') remove(clickhouse.outcomes);
+    clickhouse.onChange('removed');
   }
   const fault = (): void => {
     const possible = faults.filter(({ possible: test }) => test());

@@ -78,14 +78,17 @@ test('tokens are new ones where somebody else has set the offset, and stay throu
   // Died with a plan committed: the replay has the plan's token.
   run.committed = { offset: 4n, metadata: encodePlan(planOf(records(4, 5), 'e1')) };
   await run.handle(records(4, 5), new AbortController());
-  // Set back by hand.
+  // Set back by hand, then by a tool that keeps the metadata.
   run.committed = { offset: 0n, metadata: '' };
+  await run.handle(records(0, 1), new AbortController());
+  run.committed = { ...run.committed, offset: 0n };
   await run.handle(records(0, 1), new AbortController());
   assert.deepEqual(run.journal.filter(line => line.startsWith('store')), [
     `store 0-1 under ${token(records(0, 1))}/e1`,
     `store 2-3 under ${token(records(2, 3))}/e1`,
     `store 4-5 replay under ${token(records(4, 5))}/e1`,
     `store 0-1 under ${token(records(0, 1))}/e2`,
+    `store 0-1 under ${token(records(0, 1))}/e3`,
   ]);
 });
 
@@ -138,6 +141,14 @@ test('a group that was set back: replays until it is past what is stored', async
   const run = scene({ offset: 0n, metadata: '' }, 4n);
   await run.handle(records(0, 8));
   assert.deepEqual(run.journal.filter(line => line.startsWith('store')).map(line => line.split(' under')[0]), ['store 0-2 replay', 'store 3-5 replay', 'store 6-8']);
+});
+
+test('a group that was set back by a tool that keeps the metadata: the same', async () => {
+  for (const metadata of [settledMetadata(9n), encodePlan(planOf(records(9, 11)))]) {
+    const run = scene({ offset: 0n, metadata }, 4n);
+    await run.handle(records(0, 8));
+    assert.deepEqual(run.journal.filter(line => line.startsWith('store')).map(line => line.split(' under')[0]), ['store 0-2 replay', 'store 3-5 replay', 'store 6-8']);
+  }
 });
 
 test('who takes over after a group was set back knows from the commit how far it was stored', async () => {

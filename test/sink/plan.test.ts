@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cutBatch, decodePlan, encodePlan, planOf, planToken, remainderToken } from '../../src/sink/plan.ts';
+import { cutBatch, decodePlan, encodePlan, planOf, planToken, readCommit, remainderToken, settledMetadata } from '../../src/sink/plan.ts';
 
 const record = (offset: number, value: string | null = `v${offset}`): { offset: bigint; value: Buffer | null } => ({ offset: BigInt(offset), value: value === null ? null : Buffer.from(value) });
 
@@ -17,6 +17,15 @@ test('metadata that is no plan of ours is none', () => {
     assert.equal(decodePlan(5n, metadata), null, metadata);
   }
   assert.equal(decodePlan(null, encodePlan(planOf([record(1)]))), null);
+});
+
+test('a sink’s metadata with another offset is somebody else’s commit; that of earlier versions, which named none, is a sink’s', () => {
+  const plan = planOf([record(5), record(7)], 'e1');
+  assert.equal(readCommit(4n, encodePlan(plan)), null);
+  assert.equal(readCommit(4n, settledMetadata(5n, null, 'e1')), null);
+  assert.deepEqual(readCommit(5n, settledMetadata(5n, 8n, 'e1')), { plan: null, storedUpTo: 8n, epoch: 'e1' });
+  assert.deepEqual(readCommit(5n, `{"plan":1,"last":"7","count":2,"hash":"${plan.hash}"}`), { plan: { ...plan, epoch: '' }, storedUpTo: 4n, epoch: '' });
+  assert.deepEqual(readCommit(5n, '{"settled":1}'), { plan: null, storedUpTo: 4n, epoch: '' });
 });
 
 test('the hash tells any other records apart', () => {

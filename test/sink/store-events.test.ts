@@ -33,8 +33,8 @@ const storable = (messageId: string, offset: bigint): StorableEvent => {
   assert.ok(reading.ok);
   return { ...reading, offset, key: null, contentHash: contentHash(reading.event) };
 };
-/** Stores these as a replay of a plan. */
-const replay = (events: readonly StorableEvent[], token: string): Promise<void> =>
+/** Stores these as a batch that nobody stored before; or as a replay of a plan. */
+const store = (events: readonly StorableEvent[], token: string, replay = false): Promise<void> =>
   createStoreEvents({
     tables: createEventTables(clickhouse),
     read: async () => events.map(({ event, eventId, source }) => ({ ok: true, event, eventId, source, key: null })),
@@ -44,7 +44,8 @@ const replay = (events: readonly StorableEvent[], token: string): Promise<void> 
     profiles: { feed: async () => undefined, settle: async () => undefined },
     onStored: () => undefined,
     log: testLog(),
-  })({ ...place, records: events.map(({ offset }) => ({ offset, key: null, value: Buffer.from('v'), timestampMs: 1, header: () => null, headers: () => [] })), token, replay: true });
+  })({ ...place, records: events.map(({ offset }) => ({ offset, key: null, value: Buffer.from('v'), timestampMs: 1, header: () => null, headers: () => [] })), token, replay });
+const replay = (events: readonly StorableEvent[], token: string): Promise<void> => store(events, token, true);
 const rows = async (table: 'events' | 'event_ids' | 'outcomes'): Promise<string[]> =>
   (await clickhouse.rows(`SELECT DISTINCT concat(toString(partition), '/', toString(offset)) AS place FROM ${table} ORDER BY place`)).flat().map(String);
 
@@ -65,4 +66,12 @@ test('a replay takes for stored what stands at its place with another time, from
   await createEventTables(clickhouse).insertEvents(place, [{ ...before, event: { ...before.event, timestampMs: before.event.timestampMs - 86_400_000 } }], 'before');
   await replay([before], 'after');
   assert.deepEqual((await clickhouse.rows('SELECT count() FROM events')).flat().map(Number), [1]);
+});
+
+test('rows that were deleted without their ids are stored again, where the group was set back to just behind what was left', async () => {
+  const events = [storable('a', 0n), storable('b', 1n), storable('c', 2n)];
+  await store(events, 'first');
+  await clickhouse.command('ALTER TABLE events DELETE WHERE offset >= 1 SETTINGS mutations_sync = 2');
+  await store(events.slice(1), 'second');
+  assert.deepEqual([await rows('events'), await rows('outcomes')], [['0/0', '0/1', '0/2'], []]);
 });
