@@ -2,13 +2,15 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { createRequire } from 'node:module';
 
 /*
- * Four faults of kafkajs 2.2.4's Fetch, mended where its request is built and its answer is read.
+ * Five faults of kafkajs 2.2.4's Fetch, mended where its request is built and its answer is read.
  *
  *   aborted     It judges aborted transactions in the order of the broker's list, one a record, and ends one at any record
  *               whose key is four zero bytes: records of overlapping aborted transactions come through as if committed.
  *               Here they are judged as Java's consumer does (KIP-98), and marked like control records, which kafkajs skips.
  *   gaps        It takes a batch's last record for the batch's end. Where compaction has removed that record, it walks on by
  *               one offset a fetch, each of which waits (tulios/kafkajs#562, #1072). Here a control record is put at the end.
+ *   empty       A batch without any record (compaction keeps a producer's last one so) brings it no step further: a fetch of nothing
+ *               else comes again for ever. Here such a batch has a control record at its end.
  *   order       It asks for partitions always in the same order, and a broker fills its answer in that order up to
  *               `maxBytes`, giving a batch over the partition's limit only to the first: the later ones starve. Here the
  *               order is turned at random, as Java's consumer does it.
@@ -21,9 +23,17 @@ export interface FetchedRecord {
   offset: string;
   key: Buffer | null;
   value?: Buffer | null;
+  headers?: Record<string, Buffer | null | (Buffer | null)[]>;
   isControlRecord?: boolean;
   /** Absent on records of the formats before Kafka 0.11. */
-  batchContext?: { firstOffset: string; lastOffsetDelta: number; producerId: string; inTransaction: boolean };
+  batchContext?: BatchContext;
+}
+
+interface BatchContext {
+  firstOffset: string;
+  lastOffsetDelta: number;
+  producerId: string;
+  inTransaction: boolean;
 }
 
 export interface FetchedPartition {
@@ -81,12 +91,14 @@ export function mendFetch(): void {
 /** What a record takes beside its bytes, about. */
 const recordBytes = 300;
 
-/** What the records of one partition may come to: half as much again as its share of the fetch, so that records without compression are not cut. */
+/** What the records of one partition may come to: half as much again as its share of the fetch, so that without compression only records of less than some 600 bytes are cut. */
 function decodedBytesOf({ topics }: FetchArguments): number {
   return 1.5 * Math.max(0, ...topics.flatMap(({ partitions }) => partitions.map(({ maxBytes }) => maxBytes)));
 }
 
 interface Decoder {
+  readonly buffer: Buffer;
+  readonly offset: number;
   readInt32(): number;
   readBytes(length: number): Buffer;
   canReadBytes(length: number): boolean;
@@ -103,25 +115,29 @@ function replaceDecoding(require: NodeJS.Require, budget: () => number): void {
   const path = require.resolve('kafkajs/src/protocol/requests/fetch/v4/decodeMessages');
   const theirs = require(path) as DecodeMessages;
   const DecoderOf = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => Decoder;
-  const decodeBatch = require('kafkajs/src/protocol/recordBatch/v0/decoder') as (decoder: Decoder) => Promise<{ records: FetchedRecord[] }>;
+  const decodeBatch = require('kafkajs/src/protocol/recordBatch/v0/decoder') as (decoder: Decoder) => Promise<BatchContext & { records: FetchedRecord[] }>;
   const decode: DecodeMessages = async decoder => {
     const size = decoder.readInt32();
     if (size <= 0 || !decoder.canReadBytes(size)) return [];
     const bytes = decoder.readBytes(size);
+    if (size <= magicAt) return [];
     if (bytes.readInt8(magicAt) !== 2) return theirs(new DecoderOf(Buffer.concat([int32(size), bytes])));
     const left = new DecoderOf(bytes);
     const records: FetchedRecord[] = [];
     for (let came = 0; came < budget() && left.canReadBytes(batchHeadBytes); ) {
-      let batch: FetchedRecord[];
+      // An older format behind a newer one comes with the next fetch.
+      if (left.buffer.readInt8(left.offset + magicAt) !== 2) break;
+      let batch: BatchContext & { records: FetchedRecord[] };
       try {
-        batch = (await decodeBatch(left)).records;
+        batch = await decodeBatch(left);
       } catch (error) {
         // A fetch ends in the middle of a batch.
         if (error instanceof Error && error.name === 'KafkaJSPartialMessageError') break;
         throw error;
       }
-      for (const record of batch) {
-        came += recordBytes + (record.key?.length ?? 0) + (record.value?.length ?? 0);
+      if (batch.records.length === 0) records.push({ offset: String(batchEnd(batch)), key: null, isControlRecord: true, batchContext: batch });
+      for (const record of batch.records) {
+        came += recordBytes + (record.key?.length ?? 0) + (record.value?.length ?? 0) + headerBytes(record);
         records.push(record);
       }
       // Heartbeats and other partitions go on beside it.
@@ -132,6 +148,15 @@ function replaceDecoding(require: NodeJS.Require, budget: () => number): void {
   const module = require.cache[path];
   if (module === undefined) throw new Error('kafkajs is not the version that this was written for');
   module.exports = decode;
+}
+
+function headerBytes({ headers = {} }: FetchedRecord): number {
+  let bytes = 0;
+  for (const [name, value] of Object.entries(headers)) {
+    bytes += name.length;
+    for (const one of Array.isArray(value) ? value : [value]) bytes += one?.length ?? 0;
+  }
+  return bytes;
 }
 
 function int32(value: number): Buffer {
@@ -178,6 +203,6 @@ function markEnd(records: FetchedRecord[]): void {
   if (BigInt(last.offset) < end) records.push({ ...last, offset: String(end), key: null, isControlRecord: true });
 }
 
-function batchEnd({ firstOffset, lastOffsetDelta }: { firstOffset: string; lastOffsetDelta: number }): bigint {
+function batchEnd({ firstOffset, lastOffsetDelta }: BatchContext): bigint {
   return BigInt(firstOffset) + BigInt(lastOffsetDelta);
 }

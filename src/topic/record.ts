@@ -6,7 +6,7 @@ export interface SubscribedRecord {
   offset: bigint;
   key: Buffer | null;
   value: Buffer | null;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch; -1 where the record has none. */
   timestampMs: number;
   headers: IHeaders;
 }
@@ -16,7 +16,8 @@ export function readRecord(message: KafkaMessage): SubscribedRecord {
     offset: BigInt(message.offset),
     key: message.key,
     value: message.value,
-    timestampMs: Number(message.timestamp),
+    // The oldest format (before Kafka 0.10) has none.
+    timestampMs: Number(message.timestamp ?? -1),
     headers: message.headers ?? {},
   };
 }
