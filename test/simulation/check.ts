@@ -4,7 +4,7 @@ import type { ModelClickHouse } from './model-clickhouse.ts';
 import type { ModelKafka } from './model-kafka.ts';
 import { describeRecord, messageIdOf, topic } from './records.ts';
 import type { SimRecord } from './records.ts';
-import { isExactAlways, mayLandAfterItsToken } from './scenario.ts';
+import { isExactAlways, mayBeToldTwice } from './scenario.ts';
 import type { Scenario } from './scenario.ts';
 import type { Scheduler } from './scheduler.ts';
 
@@ -69,7 +69,7 @@ export function checkEnd(scenario: Scenario, kafka: ModelKafka, clickhouse: Mode
       if (rows > 1) violate('stored twice', `${what} has ${rows} rows`);
       if (rows > 0 && outcomes.length > 0) violate('contradiction', `${what} is stored and ${outcomes.join()}`);
       if (outcomes.length > 1) violate('contradiction', `${what} is ${outcomes.join(' and ')}`);
-      if (said.length > outcomes.length && !mayLandAfterItsToken(scenario)) violate('accounted for twice', `${what} is ${said.join(' and ')}`);
+      if (said.length > outcomes.length && !mayBeToldTwice(scenario)) violate('accounted for twice', `${what} is ${said.join(' and ')}`);
       if (outcomes.includes('dead_lettered') && !kafka.letters.has(letterId(record))) violate('lost', `${what} is no letter of the dead-letter topic`);
       if (!reading.ok) continue;
       const stored = rowsOf.get(reading.eventId) ?? 0;

@@ -64,9 +64,14 @@ export function drawScenario(random: Random): Scenario {
 }
 
 /** Whether an insert may land late whose plan has given way to another, or whose token is forgotten. */
-export function mayLandAfterItsToken({ lateRequests, stops, compaction, shortFetches, rewinds, tokenWindow }: Scenario): boolean {
+function mayLandAfterItsToken({ lateRequests, stops, compaction, shortFetches, rewinds, tokenWindow }: Scenario): boolean {
   const plansChange = compaction || shortFetches || rewinds || tokenWindow < 100;
   return plansChange && (lateRequests || stops);
+}
+
+/** Whether an outcome may be written down twice: then, and where two passes of the reconciliation come upon the same rows and the token of the first is forgotten. */
+export function mayBeToldTwice(scenario: Scenario): boolean {
+  return mayLandAfterItsToken(scenario) || scenario.tokenWindow < 100;
 }
 
 /**
