@@ -4,6 +4,7 @@ import * as zlib from 'node:zlib';
 import type { CompressCallback, InputType, ZlibOptions } from 'node:zlib';
 import type { ErrorCode } from '../errors.ts';
 import { isDeeperThan } from '../event/json-text.ts';
+import { trimJson } from '../event/trim.ts';
 
 /** Largest body after decompression, in bytes. */
 export const maxBodyBytes = 10 * 1024 * 1024;
@@ -45,7 +46,7 @@ export async function readBody(body: Buffer, contentEncoding: string | undefined
   }
   if (!isUtf8(bytes)) return { ok: false, code: 'malformed_json', message: 'the body is not UTF-8' };
   // A byte order mark is no part of the JSON; neither is white space around it (RFC 8259's, not all of Unicode's).
-  const text = bytes.toString('utf8').replace(/^\uFEFF/, '').replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '');
+  const text = trimJson(bytes.toString('utf8').replace(/^\uFEFF/, ''));
   if (isDeeperThan(text, maxBodyDepth)) return { ok: false, code: 'too_deep', message: `the body is nested deeper than ${maxBodyDepth} levels` };
   try {
     return { ok: true, value: JSON.parse(text) as unknown, text };
