@@ -74,6 +74,8 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
 
   // Before the body is read: a stranger's bytes are not worth keeping.
   const onRequest = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
+    // Fastify would refuse what is no media type at all.
+    if (keyInBody && request.headers['content-type'] !== undefined) request.raw.headers['content-type'] = 'application/json';
     const token = tokenOf(request.headers, request.query);
     const key = token === null ? null : door.keys.find(token);
     if (key !== null) {
