@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
+import { connect } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 import { createBodyReader, maxBodyBytes } from '../../src/door/body.ts';
 import { createGate } from '../../src/door/gate.ts';
 import { createKeyRing } from '../../src/door/keys.ts';
 import { createDoor } from '../../src/door/server.ts';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { testLog } from '../helpers/shared-stack.ts';
 import { writeKey } from '../helpers/write-key.ts';
 
@@ -39,6 +44,35 @@ test('of many compressed bodies that come together, few are at their full size i
   clearInterval(watching);
   assert.ok(answers.every(answer => !answer.ok && answer.code === 'malformed_json'));
   assert.ok(most < 16 * maxBodyBytes, `${most} bytes`);
+});
+
+test('a body in pieces of one byte holds no more memory than its length', { timeout: 30_000 }, async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const used = (): number => {
+    collect();
+    const { heapUsed, external } = process.memoryUsage();
+    return heapUsed + external;
+  };
+  const app = createDoor({ log: testLog(), keys: createKeyRing([]), overloaded: () => false, readiness: async () => ({ ready: true, parts: {} }), accept: async () => [] });
+  let received: () => number = () => 0;
+  app.server.on('connection', (socket: Socket) => (received = () => socket.bytesRead));
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1');
+  try {
+    const head = 'POST /v1/batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n \r\n';
+    const pieces = Buffer.from('1\r\n \r\n'.repeat(100_000));
+    socket.write(head);
+    await eventually(async () => received(), bytes => bytes === head.length);
+    const before = used();
+    socket.write(pieces);
+    await eventually(async () => received(), bytes => bytes === head.length + pieces.length);
+    await new Promise(resolve => setTimeout(resolve, 100));
+    assert.ok(used() - before < 10_000_000, `${used() - before} bytes`);
+  } finally {
+    socket.destroy();
+    await app.close();
+  }
 });
 
 test('what is copied into each event of a batch is bounded: its context, the user agent of its request', async () => {
