@@ -107,7 +107,8 @@ export function createHealthServer({ readiness, metrics, onResponse, log }: Heal
     keepAliveTimeout: 72_000,
     forceCloseConnections: 'idle',
     // Write keys in a URL have up to 512 characters, each of them perhaps percent-encoded.
-    routerOptions: { ignoreTrailingSlash: true, maxParamLength: 8_192 },
+    // A host that was given with a slash at its end makes two of them.
+    routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 8_192 },
     exposeHeadRoutes: false,
   });
   receiveBodies(app);
