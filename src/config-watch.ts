@@ -13,7 +13,7 @@ export interface WatchConfigOptions {
   log: Log;
 }
 
-/** Looks at the configuration file every second. One that has changed is read; one with faults is named in the log, and the old stays in force. */
+/** Looks at the configuration file every second. One that has changed is read; one with faults, or that is gone, is named in the log, and the old stays in force. */
 export function watchConfig({ path, read, onConfig, everyMs = 1_000, log }: WatchConfigOptions): { close(): void } {
   const stamp = (): string => {
     const found = statSync(path, { throwIfNoEntry: false });
@@ -29,6 +29,8 @@ export function watchConfig({ path, read, onConfig, everyMs = 1_000, log }: Watc
     if (!settled || now === used) return;
     used = now;
     try {
+      // Without a file there is the key `dev`: a door that runs with keys of its own must not take that one.
+      if (now === '') throw new Error(`${path} is not there any more`);
       onConfig(read());
     } catch (thrown) {
       log.error({ event: 'config_refused', path, faults: asError(thrown).message.split('\n') }, 'the changed configuration has faults; the old one stays in force');

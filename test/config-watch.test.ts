@@ -29,6 +29,10 @@ test('a changed file is picked up; a faulty one is named, and the old stays in f
     assert.match(String((events('config_refused')[0]?.['faults'] as string[])[0]), /millrace\.yaml:1: writeKeys\[0\] needs keySha256/);
     await writeFile(path, 'writeKeys: [{ id: three, tenant: t, key: third }]\n');
     await eventually(() => configs.map(({ writeKeys }) => writeKeys[0]?.id), ids => ids.join() === 'one,three');
+    await rm(path);
+    await eventually(() => events('config_refused'), lines => lines.length === 2);
+    assert.match(String((events('config_refused')[1]?.['faults'] as string[])[0]), /millrace\.yaml is not there any more/);
+    assert.equal(configs.length, 2);
   } finally {
     watch.close();
     await rm(folder, { recursive: true });

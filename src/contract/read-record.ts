@@ -7,6 +7,7 @@ import { isDeeperThan, maxDepth } from '../event/json-text.ts';
 import type { Place } from '../event/row.ts';
 import { faultMessages } from '../event/fields.ts';
 import { readSegmentEvent } from '../event/segment.ts';
+import { trimJson } from '../event/trim.ts';
 import { framedSchemaId, frameBytes } from './event-avro.ts';
 import type { AvroPart, EventAvro } from './event-avro.ts';
 import { createJsonSchemas } from './json-schema.ts';
@@ -107,7 +108,7 @@ export type ParsedJson = { ok: true; text: string; value: unknown } | { ok: fals
 /** A record's JSON text, without the space around it, and its value. */
 export function parseJson(bytes: Buffer): ParsedJson {
   if (!isUtf8(bytes)) return { ok: false, code: 'unreadable', detail: 'the value should be JSON and is not UTF-8' };
-  const text = bytes.toString('utf8').replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '');
+  const text = trimJson(bytes.toString('utf8'));
   // Asked before anything goes down into it, as a validator does.
   if (isDeeperThan(text, maxDepth)) return { ok: false, code: 'too_deep', detail: faultMessages.too_deep };
   try {

@@ -4,6 +4,8 @@ import * as zlib from 'node:zlib';
 import type { CompressCallback, InputType, ZlibOptions } from 'node:zlib';
 import type { ErrorCode } from '../errors.ts';
 import { isDeeperThan } from '../event/json-text.ts';
+import { trimJson } from '../event/trim.ts';
+import { createGate } from './gate.ts';
 
 /** Largest body after decompression, in bytes. */
 export const maxBodyBytes = 10 * 1024 * 1024;
@@ -12,6 +14,8 @@ export const maxBodyBytes = 10 * 1024 * 1024;
 const maxBodyDepth = 512;
 
 export type ReadBody = { ok: true; value: unknown; text: string } | { ok: false; code: ErrorCode; message: string };
+
+export type BodyReader = (body: Buffer, contentEncoding: string | undefined) => Promise<ReadBody>;
 
 type Inflate = (body: InputType, options: ZlibOptions, done: CompressCallback) => void;
 /** With `info` zlib also says how much of the input it took; Node's types leave that out. */
@@ -27,8 +31,19 @@ const inflaters: Readonly<Record<string, ReturnType<typeof inflater>>> = {
   ...(zstd !== undefined && { zstd: inflater(zstd) }),
 };
 
-/** A request's body as JSON: inflated within the limit, checked to be UTF-8, parsed, and its text. */
-export async function readBody(body: Buffer, contentEncoding: string | undefined): Promise<ReadBody> {
+/** So many bodies are inflated at once: each may grow from 10 kB to 10 MiB, and what came in is all that receive.ts has counted. */
+const inflatedAtOnce = 4;
+
+/**
+ * Reads a request's body as JSON: inflated within the limit, checked to be UTF-8, parsed, and its text.
+ * However many compressed ones come together, only a few are in memory at their full size.
+ */
+export function createBodyReader(): BodyReader {
+  const gate = createGate(inflatedAtOnce);
+  return (body, contentEncoding) => (contentEncoding === undefined ? readBody(body, contentEncoding) : gate(() => readBody(body, contentEncoding)));
+}
+
+async function readBody(body: Buffer, contentEncoding: string | undefined): Promise<ReadBody> {
   const encoding = contentEncoding?.trim().toLowerCase() ?? 'identity';
   let bytes = body;
   if (encoding !== 'identity' && encoding !== '') {
@@ -45,7 +60,7 @@ export async function readBody(body: Buffer, contentEncoding: string | undefined
   }
   if (!isUtf8(bytes)) return { ok: false, code: 'malformed_json', message: 'the body is not UTF-8' };
   // A byte order mark is no part of the JSON; neither is white space around it (RFC 8259's, not all of Unicode's).
-  const text = bytes.toString('utf8').replace(/^\uFEFF/, '').replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '');
+  const text = trimJson(bytes.toString('utf8').replace(/^\uFEFF/, ''));
   if (isDeeperThan(text, maxBodyDepth)) return { ok: false, code: 'too_deep', message: `the body is nested deeper than ${maxBodyDepth} levels` };
   try {
     return { ok: true, value: JSON.parse(text) as unknown, text };

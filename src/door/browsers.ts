@@ -10,7 +10,8 @@ const exposedHeaders = 'Retry-After, X-Request-Id, X-RateLimit-Limit, X-RateLimi
 
 /** What pages need: CORS (any origin, no cookies), and the settings with which the browser SDK starts. */
 export function serveBrowsers(app: FastifyInstance, keys: KeyRing): void {
-  app.addHook('onRequest', async (_request, reply) => {
+  // Also of answers that are given before a route is asked, as 503: a page could not read their Retry-After.
+  app.addHook('onSend', async (_request, reply) => {
     reply.header('access-control-allow-origin', '*').header('access-control-expose-headers', exposedHeaders);
   });
   app.options('*', (_request, reply) =>

@@ -1,5 +1,6 @@
 import { faultMessages } from '../event/fields.ts';
 import { elementSpans, findFault, isDeeperThan, maxDepth, memberSpans, smells } from '../event/json-text.ts';
+import { maxBodyBytes } from './body.ts';
 import type { BatchDefaults, DialectRoute, Refused } from './dialect.ts';
 
 /** Longest context or integrations that a batch may give to all of its events, in UTF-16 units. */
@@ -40,5 +41,8 @@ export function openEnvelope(value: unknown, text: string, { batch }: DialectRou
     const fault = smells(sharedText) ? findFault(fields[name], `/${name}`) : null;
     if (fault !== null) return { ok: false, code: fault.code, message: `${faultMessages[fault.code]}, at ${fault.pointer}` };
   }
+  // Else a body of 300 bytes, inflated, asks Kafka to take 160 MB.
+  const copied = values.length * ((shared('context')?.length ?? 0) + (shared('integrations')?.length ?? 0));
+  if (copied > maxBodyBytes) return { ok: false, code: 'field_invalid', message: `context and integrations of a batch, copied into its ${values.length} events, have at most ${maxBodyBytes} characters together` };
   return { ok: true, events, defaults: { context: shared('context'), integrations: shared('integrations'), sentAt: fields['sentAt'] } };
 }

@@ -4,7 +4,8 @@ import type { CanonicalEvent } from '../event/canonical.ts';
 import type { DeadLetter } from '../event/dead-letter.ts';
 import { eventId } from '../event/identity.ts';
 import type { Accepted, AcceptEvents } from './accept.ts';
-import { isJsonType, readBody } from './body.ts';
+import { createBodyReader, isJsonType } from './body.ts';
+import type { BodyReader } from './body.ts';
 import type { Dialect, DialectRoute, EventSource, TakenEvent } from './dialect.ts';
 import { openEnvelope } from './envelope.ts';
 import type { KeyRing, WriteKey } from './keys.ts';
@@ -45,6 +46,9 @@ export interface IngestDoor {
   onEvents: (dialect: string, result: 'accepted' | ErrorCode, count: number) => void;
 }
 
+/** Of the header, which is put into each event of a batch; real ones are shorter. */
+const maxUserAgentLength = 1_024;
+
 interface Offer {
   dialect: Dialect;
   route: DialectRoute;
@@ -58,10 +62,11 @@ export function registerDialects(app: FastifyInstance, dialects: readonly Dialec
       for (const path of route.paths) offers.set(path, [...(offers.get(path) ?? []), { dialect, route }]);
     }
   }
-  for (const [path, at] of offers) registerPath(app, path, at, door);
+  const readBody = createBodyReader();
+  for (const [path, at] of offers) registerPath(app, path, at, readBody, door);
 }
 
-function registerPath(app: FastifyInstance, path: string, offers: readonly Offer[], door: IngestDoor): void {
+function registerPath(app: FastifyInstance, path: string, offers: readonly Offer[], readBody: BodyReader, door: IngestDoor): void {
   const keys = new WeakMap<FastifyRequest, WriteKey>();
   const keyInBody = offers.some(({ route }) => route.sdk);
   const challenges = [...new Set(offers.map(({ dialect }) => dialect.challenge))];
@@ -69,6 +74,8 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
 
   // Before the body is read: a stranger's bytes are not worth keeping.
   const onRequest = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
+    // Fastify would refuse what is no media type at all.
+    if (keyInBody && request.headers['content-type'] !== undefined) request.raw.headers['content-type'] = 'application/json';
     const token = tokenOf(request.headers, request.query);
     const key = token === null ? null : door.keys.find(token);
     if (key !== null) {
@@ -106,7 +113,7 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
       return door.newMessageId();
     };
     const source: EventSource = {
-      tenant: key.tenant, writeKeyId: key.id, receivedAtMs, newMessageId, ip: request.ip, userAgent: request.headers['user-agent'],
+      tenant: key.tenant, writeKeyId: key.id, receivedAtMs, newMessageId, ip: request.ip, userAgent: request.headers['user-agent']?.slice(0, maxUserAgentLength),
       ...(envelope.defaults && { defaults: envelope.defaults }),
     };
     return answer(request, reply, { dialect, route, key, source, events: envelope.events, door, hasOwnId: () => ownId });

@@ -3,6 +3,7 @@
  *
  *   enough tokens                      they are taken
  *   a full bucket, a larger batch      it is overdrawn, once: the debt is paid off before anything else passes
+ *   nothing is asked for               it passes
  *   else                               429, and when there will be enough
  */
 
@@ -37,7 +38,7 @@ export function createRateLimiter(now: () => number): RateLimiter {
       const before = buckets.get(keyId) ?? { tokens: burst, atMs };
       const tokens = Math.min(burst, before.tokens + ((atMs - before.atMs) / 1_000) * eventsPerSecond);
       const needed = Math.min(events, burst);
-      const ok = tokens >= needed;
+      const ok = events === 0 || tokens >= needed;
       const left = ok ? tokens - events : tokens;
       buckets.set(keyId, { tokens: left, atMs });
       return {

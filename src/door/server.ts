@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { STATUS_CODES } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { fastify, LogController } from 'fastify';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
@@ -83,6 +84,9 @@ export function createDoor(options: DoorOptions): FastifyInstance {
 export function createHealthServer({ readiness, metrics, onResponse, log }: HealthOptions): FastifyInstance {
   let closing = false;
   const loggerInstance: FastifyBaseLogger = log;
+  /** What each connection has still to be answered, and the connections that have sent what is no HTTP. */
+  const open = new WeakMap<Socket, Set<ServerResponse>>();
+  const faulty = new WeakSet<Socket>();
   const app: FastifyInstance = fastify({
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
@@ -92,25 +96,34 @@ export function createHealthServer({ readiness, metrics, onResponse, log }: Heal
     // Slow and idle clients give their connection back.
     requestTimeout: 30_000,
     // Node looks for such clients every 30 s by default.
-    http: { connectionsCheckingInterval: 1_000, headersTimeout: 10_000 },
+    http: { connectionsCheckingInterval: 1_000, headersTimeout: 10_000, requireHostHeader: false },
     return503OnClosing: false,
     frameworkErrors: (error, request, reply) => {
-      sendError(request, reply, 'bad_request', error.message);
+      sendError(request, reply.header('x-request-id', request.id), 'bad_request', error.message);
     },
     clientErrorHandler: (error, socket) => {
-      answerUnparsed(error, socket);
+      void answerUnparsed(error, socket, faulty, open.get(socket));
     },
     keepAliveTimeout: 72_000,
     forceCloseConnections: 'idle',
-    routerOptions: { ignoreTrailingSlash: true },
+    // Write keys in a URL have up to 512 characters, each of them perhaps percent-encoded.
+    // A host that was given with a slash at its end makes two of them.
+    routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 8_192 },
     exposeHeadRoutes: false,
   });
   receiveBodies(app);
   // A client that has closed its own side still reads the answer. Not in Node's types.
   (app.server as { httpAllowHalfOpen?: boolean }).httpAllowHalfOpen = true;
 
+  // Node would answer these itself, without a body: a host left out, and an expectation that it does not know.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
+    const { socket } = request.raw;
+    const unanswered = open.get(socket) ?? new Set();
+    open.set(socket, unanswered.add(reply.raw));
+    reply.raw.once('close', () => unanswered.delete(reply.raw));
+    if (request.raw.httpVersion === '1.1' && request.headers.host === undefined) return sendError(request, reply, 'bad_request', 'a request names its host');
     if (!closing) return undefined;
     reply.header('connection', 'close');
     return request.method === 'POST' ? sendError(request, reply, 'unavailable', 'this server is closing; send again') : undefined;
@@ -159,8 +172,17 @@ export function createHealthServer({ readiness, metrics, onResponse, log }: Heal
   return app;
 }
 
-/** What cannot be parsed as HTTP, or comes too slowly, has no request yet: the answer is written to the socket. */
-function answerUnparsed(error: Error & { code?: string }, socket: Socket): void {
+/**
+ * What cannot be parsed as HTTP, or comes too slowly, has no request yet: the answer is written to the socket, after those of the
+ * requests that came whole before it on the same connection.
+ */
+async function answerUnparsed(error: Error & { code?: string }, socket: Socket, faulty: WeakSet<Socket>, open: ReadonlySet<ServerResponse> | undefined): Promise<void> {
+  if (error.code !== 'ECONNRESET' && !socket.destroyed && socket.writable) {
+    // More of the same.
+    if (faulty.has(socket)) return;
+    faulty.add(socket);
+    await Promise.all([...(open ?? [])].filter(({ req }) => req.complete).map(response => new Promise(resolve => response.once('close', resolve))));
+  }
   if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
     socket.destroy();
     return;

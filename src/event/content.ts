@@ -3,6 +3,7 @@ import type { CanonicalEvent } from './canonical.ts';
 import { elementSpans, isDeeperThan, memberSpans } from './json-text.ts';
 import { clockToleranceMs } from './segment.ts';
 import { parseTime } from './time.ts';
+import { trimOf } from './trim.ts';
 
 /** Where a dialect's JSON says when the event happened; those not named here follow Segment. */
 const timeMembers: Readonly<Record<string, string>> = { whisperr: 'occurred_at', intake: 'occurred_at', mailerpath: 'ts' };
@@ -108,7 +109,7 @@ function spellText(text: string): string {
 
 /** 15 significant digits always survive a double; zeros at either end are none. */
 function spellNumber(text: string): string {
-  const digits = text.replace(/[eE].*$/, '').replace(/[^\d]/g, '').replace(/^0+|0+$/g, '');
+  const digits = trimOf(text.replace(/[eE].*$/, '').replace(/[^\d]/g, ''), '0');
   const value = Number(text);
   return digits.length <= 15 && Math.abs(value) < 1e300 && (value === 0 || Math.abs(value) > 1e-300) ? JSON.stringify(value) : text;
 }

@@ -164,6 +164,8 @@ function rebuildValue(value: string, state: Rebuild, arrays: number): string | n
 function numberFits(text: string): boolean {
   if (/[.eE]/.test(text)) return Number.isFinite(Number(text));
   if (text.length < 19) return true;
+  // The longest that fit have 20 characters; a number of 250,000 digits would take half a second.
+  if (text.length > 20) return false;
   const integer = BigInt(text);
   return integer >= minInt64 && integer <= maxUInt64;
 }

@@ -1,4 +1,5 @@
 import type { CanonicalEvent } from '../event/canonical.ts';
+import { trimOf } from '../event/trim.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import { remainderToken } from './plan.ts';
 
@@ -46,7 +47,7 @@ export function profileNode(tenant: string, space: 'u' | 'a' | 'g', id: string):
 
 /** As the views write an e-mail address. */
 export function profileAddress(email: string): string {
-  return email.replaceAll(/^ +| +$/g, '').toLowerCase();
+  return trimOf(email, ' ').toLowerCase();
 }
 
 /** The links that an event makes; the views of 0005_profiles.sql say the same in SQL. */

@@ -236,12 +236,14 @@ test('SDK paths: each call by its path, long and short, with and without a slash
   const { post, taken } = door();
   const calls = { track: 't', identify: 'i', page: 'p', screen: 's', group: 'g', alias: 'a' };
   for (const [type, short] of Object.entries(calls)) {
-    for (const path of [`/v1/${type}`, `/v1/${short}`, `/v1/${type}/`, `/v1/${short}/`]) {
+    for (const path of [`/v1/${type}`, `/v1/${short}`, `/v1/${type}/`, `//v1/${short}/`]) {
       const answer = await post(path, { userId: 7, anonymousId: null, event: 'E', groupId: 'g', previousId: 'p', messageId: path, writeKey: 'k', sequence: 1 }, { 'content-type': 'text/plain' });
       assert.deepEqual([answer.status, answer.body], [200, { success: true }], path);
     }
   }
-  assert.deepEqual(taken.map(({ type, userId }) => `${type} ${userId}`), Object.keys(calls).flatMap(type => Array<string>(4).fill(`${type} 7`)));
+  const sent = taken.length;
+  for (const type of ['garbage', '', '/', 'a/b/c', 'image/png']) assert.equal((await post('/v1/page', { userId: 'u' }, { 'content-type': type, 'x-api-key': 'k' })).status, 200, type);
+  assert.deepEqual(taken.slice(0, sent).map(({ type, userId }) => `${type} ${userId}`), Object.keys(calls).flatMap(type => Array<string>(4).fill(`${type} 7`)));
 });
 
 test('SDK batches: up to 2,500 events, never a 4xx for a mixed one, an envelope’s own fields tolerated', async () => {

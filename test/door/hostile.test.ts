@@ -209,3 +209,65 @@ test('a body over the limit is answered with 413, also where it comes in pieces 
     await app.close();
   }
 });
+
+test('a page can read every refusal, also the one of a busy or a closing door, and when to come back', async () => {
+  let busy = true;
+  const app = createDoor({ log: testLog(), overloaded: () => busy, readiness: async () => ({ ready: true, parts: {} }), keys: createKeyRing([]), accept: async () => [] });
+  const overloaded = await app.inject({ method: 'POST', url: '/v1/batch', payload: '{}' });
+  busy = false;
+  const none = await app.inject({ method: 'POST', url: '/nothing', payload: '{}' });
+  const badUrl = await app.inject('/%ff');
+  const longId = await app.inject(`/v1/events/${'a'.repeat(300)}`);
+  assert.deepEqual([overloaded, none, badUrl, longId].map(({ statusCode }) => statusCode), [503, 404, 400, 401]);
+  for (const { headers, body, statusCode } of [overloaded, none, badUrl, longId]) {
+    if (statusCode !== 400) assert.equal(headers['access-control-allow-origin'], '*', body);
+    if (statusCode !== 400) assert.match(String(headers['access-control-expose-headers']), /Retry-After/);
+    assert.equal(headers['x-request-id'], (JSON.parse(body) as { error: { request_id: string } }).error.request_id);
+  }
+  assert.match(String(overloaded.headers['retry-after']), /^[1-3]$/);
+});
+
+/** What comes back until the door closes the connection. */
+async function exchange(port: number, sent: string): Promise<string[]> {
+  const socket = connect(port, '127.0.0.1');
+  socket.write(sent);
+  let answers = '';
+  for await (const chunk of socket) answers += String(chunk);
+  return answers.split('HTTP/1.1 ').slice(1);
+}
+
+test('what is no HTTP, or does not end, after a good request on the same connection is answered after it', { timeout: 20_000 }, async () => {
+  const { app, taken } = door(() => new Promise(resolve => setTimeout(resolve, 100)));
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  try {
+    const { port } = app.server.address() as AddressInfo;
+    const head = 'POST /api/v1/events HTTP/1.1\r\nHost: x\r\nX-API-Key: dev\r\nContent-Type: application/json\r\n';
+    const good = `${head}Content-Length: ${event.length}\r\n\r\n${event}`;
+    for (const wrong of ['nonsense\r\n\r\n', `${head}Transfer-Encoding: chunked\r\n\r\nZZ\r\n`]) {
+      const answers = await exchange(port, good + good + wrong);
+      assert.deepEqual(answers.map(answer => answer.slice(0, 3)), ['200', '200', '400']);
+    }
+    assert.equal(taken.length, 4);
+    // A body of another length than it says.
+    assert.deepEqual((await exchange(port, `${good}${event}`)).map(answer => answer.slice(0, 3)), ['200', '400']);
+    const broken = await exchange(port, `${head}Transfer-Encoding: chunked\r\n\r\nZZ\r\n`);
+    assert.deepEqual(broken.map(answer => answer.slice(0, 3)), ['400']);
+  } finally {
+    await app.close();
+  }
+});
+
+test('no host and an unknown expectation: the first is refused with the error body, the other no matter', { timeout: 20_000 }, async () => {
+  const { app } = door();
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  try {
+    const { port } = app.server.address() as AddressInfo;
+    const rest = `X-API-Key: dev\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${event.length}\r\n\r\n${event}`;
+    const [hostless = ''] = await exchange(port, `POST /api/v1/events HTTP/1.1\r\n${rest}`);
+    assert.match(hostless, /^400 [^]*"bad_request"/);
+    const [odd = ''] = await exchange(port, `POST /api/v1/events HTTP/1.1\r\nHost: x\r\nExpect: wonders\r\n${rest}`);
+    assert.match(odd, /^200 /);
+  } finally {
+    await app.close();
+  }
+});

@@ -26,6 +26,7 @@ test('a batch larger than the burst passes a full bucket, and its debt is paid b
   const limiter = createRateLimiter(() => now);
   assert.deepEqual(limiter.take('k', limit, 120), { ok: true, limit: 20, remaining: 0, resetSeconds: 12, retryAfterSeconds: 0 });
   assert.equal(limiter.take('k', limit, 1).retryAfterSeconds, 11);
+  assert.deepEqual([limiter.take('k', limit, 0).ok, limiter.take('k', limit, 1).ok], [true, false], 'a batch of no events takes nothing');
   now = 10_050;
   assert.equal(limiter.take('k', limit, 1).ok, false);
   now = 10_200;

@@ -60,6 +60,12 @@ test('what no event may hold is found, with its pointer', () => {
   assert.deepEqual(fault('{"\\ud83d":1}'), { code: 'string_invalid', pointer: '' });
   assert.deepEqual(fault('{"a":{"__proto__":{"x":1}}}'), { code: 'key_forbidden', pointer: '/a/__proto__' });
   assert.deepEqual(fault('{"a":{"\\u005f_proto__":1}}'), { code: 'key_forbidden', pointer: '/a/__proto__' });
+  // Any letter of it may be an escape.
+  for (const at of [0, 1, 2, 3, 4, 5, 6, 7, 8]) {
+    for (const hex of ['__proto__'.charCodeAt(at).toString(16).padStart(4, '0'), '__proto__'.charCodeAt(at).toString(16).padStart(4, '0').toUpperCase()]) {
+      assert.deepEqual(fault(`{"a":{"${'__proto__'.slice(0, at)}\\u${hex}${'__proto__'.slice(at + 1)}":1}}`), { code: 'key_forbidden', pointer: '/a/__proto__' }, `${at} ${hex}`);
+    }
+  }
   assert.equal(fault('{"a":"\\ud83d\\ude00 __proto__"}'), null);
   assert.equal(fault('{"a":"😀"}'), 'no smell');
 });
