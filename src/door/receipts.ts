@@ -3,6 +3,7 @@ import { isSamePlace } from '../event/fate.ts';
 import type { Fate } from '../event/fate.ts';
 import type { Place } from '../event/row.ts';
 import { eventIdOfText, eventIdText } from '../event/identity.ts';
+import { aboutOf, noKey, unknownKey } from './about.ts';
 import type { KeyRing } from './keys.ts';
 import { tokenOf } from './keys.ts';
 import type { Known } from './known.ts';
@@ -24,6 +25,7 @@ export function serveReceipts(app: FastifyInstance, { keys, known, find }: { key
   app.get<{ Params: { event_id: string } }>('/v1/events/:event_id', async (request, reply) => {
     const token = tokenOf(request.headers, request.query);
     const key = token === null ? null : keys.find(token);
+    aboutOf(request).key = key?.id ?? (token === null ? noKey : unknownKey);
     if (key === null) return sendError(request, reply, 'unauthorized', 'a known write key is needed', undefined, ['Bearer']);
     const eventId = eventIdOfText(request.params.event_id);
     if (eventId === null) return sendError(request, reply, 'not_found', 'an event id is evt_ and 32 hex digits, or a UUID');

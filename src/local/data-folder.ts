@@ -3,6 +3,7 @@ import { access, constants, mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError, asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { requireSpace } from './jars.ts';
 import { takeLock } from './lock.ts';
@@ -77,7 +78,7 @@ async function stopOrphans(pids: number[], dir: string, log: Log): Promise<void>
     const found = await processInfo(pid);
     // A pid may be another's by now; ours carry the folder on their command line.
     if (found === undefined || !found.command.includes(dir)) return;
-    log.warn({ pid, command: found.command.slice(0, 80) }, 'stopping a part that an earlier run left behind');
+    note(log, 'orphan_stopped', { pid, command: found.command.slice(0, 80) });
     signalGroup(pid, 'SIGTERM');
     const isThere = async (): Promise<boolean> => (await processInfo(pid))?.startedAt === found.startedAt;
     for (let waitedMs = 0; await isThere(); waitedMs += 50) {
