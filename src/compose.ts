@@ -14,6 +14,7 @@ import type { Endpoints } from './endpoints.ts';
 import { MillraceError, asError } from './errors.ts';
 import type { CanonicalEvent } from './event/canonical.ts';
 import { userKey } from './event/canonical.ts';
+import { requireUnlocked } from './local/data-folder.ts';
 import { requirePort } from './local/ports.ts';
 import { startLocalStack } from './local/stack.ts';
 import type { LocalStack } from './local/stack.ts';
@@ -58,9 +59,14 @@ export async function startEmbedded(config: Config, deps: Deps, onProgress: (lin
   });
 }
 
-/** Fails with `port_taken` before anything slow is started. */
+/** Fails with `port_taken` before anything slow is started; where it is another millrace of this data folder that has it, with `data_locked`. */
 export async function requireDoorPort(config: Config): Promise<void> {
-  if (config.port !== 0) await requirePort(config.host, config.port, 'door', 'PORT');
+  try {
+    await requirePort(config.host, config.port, 'the door', 'PORT');
+  } catch (taken) {
+    if (config.kafka.brokers === null || config.registry.url === null || config.clickhouse.url === null) await requireUnlocked(config.dataDir);
+    throw taken;
+  }
 }
 
 /** Makes the topics where they are missing. */

@@ -1,12 +1,13 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { access, constants, mkdir } from 'node:fs/promises';
+import { access, constants } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError, asError } from '../errors.ts';
 import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { requireSpace } from './jars.ts';
-import { takeLock } from './lock.ts';
+import { ownerOf, takeLock } from './lock.ts';
+import { makeFolder } from './make-folder.ts';
 import { processInfo, signalGroup } from './process-info.ts';
 
 /** The embedded stack's data folder, held by this process. */
@@ -30,7 +31,7 @@ const orphanGraceMs = 8000;
 export async function openDataFolder(dataDir: string, log: Log): Promise<DataFolder> {
   const dir = resolve(dataDir);
   try {
-    await mkdir(dir, { recursive: true });
+    await makeFolder(dir);
     await access(dir, constants.W_OK | constants.X_OK);
   } catch (thrown) {
     throw new MillraceError('data_unwritable', `the data folder ${dir} cannot be written: ${asError(thrown).message}`, {
@@ -39,11 +40,7 @@ export async function openDataFolder(dataDir: string, log: Log): Promise<DataFol
   }
   await requireSpace(dir, neededMegabytes, 'the data of Kafka and ClickHouse');
   const lock = await takeLock(join(dir, 'lock'));
-  if ('ownerPid' in lock) {
-    throw new MillraceError('data_locked', `the data folder ${dir} is used by another millrace, process ${lock.ownerPid}`, {
-      hint: 'Stop that one, or set MILLRACE_DATA to another folder.',
-    });
-  }
+  if ('ownerPid' in lock) throw lockedBy(dir, lock.ownerPid);
   const childrenFile = join(dir, 'children.json');
   try {
     await stopOrphans(readPids(childrenFile), dir, log);
@@ -71,6 +68,16 @@ export async function openDataFolder(dataDir: string, log: Log): Promise<DataFol
     },
     close: async () => { await lock.release(); },
   };
+}
+
+/** Throws `data_locked` while another process holds the folder. Takes nothing, makes nothing. */
+export async function requireUnlocked(dataDir: string): Promise<void> {
+  const ownerPid = await ownerOf(join(resolve(dataDir), 'lock'));
+  if (ownerPid !== null && ownerPid !== process.pid) throw lockedBy(resolve(dataDir), ownerPid);
+}
+
+function lockedBy(dir: string, pid: number): MillraceError {
+  return new MillraceError('data_locked', `the data folder ${dir} is used by another millrace, process ${pid}`, { hint: 'Stop that one, or set MILLRACE_DATA to another folder.' });
 }
 
 async function stopOrphans(pids: number[], dir: string, log: Log): Promise<void> {
