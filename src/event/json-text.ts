@@ -118,8 +118,8 @@ export function pointerToken(name: string): string {
 
 export type JsonFault = { code: 'string_invalid' | 'key_forbidden' | 'too_deep'; pointer: string };
 
-/** Characters that can only belong to a text with something to refuse; a text without them needs no closer look. */
-const smell = /\\u(?:[dD][89a-fA-F]|005[fF])|__proto__/;
+/** What can only belong to a text with something to refuse; one without needs no closer look. `__proto__` may be spelled with any of its letters escaped. */
+const smell = /\\u(?:[dD][89a-fA-F]|00(?:5[fF]|6[fF]|7[024]))|__proto__/;
 
 /** The cheap question before {@link findFault}: could this text hold half of a surrogate pair or a `__proto__` key? */
 export function smells(text: string): boolean {
