@@ -21,13 +21,13 @@ const batch = Array.from({ length: 100 }, (_, index) => ({
   properties: { song: `song-${index % 7}`, seconds: 30 + index, run },
 }));
 
-const { received, accepted, rejected, errors } = await send(batch);
+const { received, accepted, rejected, errors } = await send(batch).catch(fail);
 console.log(`sent ${received}: ${accepted} accepted, ${rejected} rejected`);
 for (const { index, code, message } of errors) console.error(`event ${index}: ${code}, ${message}`);
 
 // What was accepted is in Kafka for good, and in ClickHouse a moment later.
 let rows = 0;
-for (const deadline = Date.now() + 30_000; rows < accepted && Date.now() < deadline; await sleep(200)) rows = await countRows();
+for (const deadline = Date.now() + 30_000; rows < accepted && Date.now() < deadline; await sleep(200)) rows = await countRows().catch(fail);
 console.log(`rows in ClickHouse: ${rows}`);
 process.exitCode = rows === accepted && rejected === 0 ? 0 : 1;
 
@@ -38,14 +38,21 @@ async function send(events) {
       method: 'POST',
       headers: { 'content-type': 'application/json', authorization: `Basic ${Buffer.from(`${key}:`).toString('base64')}` },
       body: JSON.stringify({ batch: events }),
-    }).catch(error => ({ ok: false, status: 0, headers: new Map(), text: async () => String(error.cause ?? error) }));
+    }).catch(error => ({ ok: false, status: 0, headers: new Map(), text: async () => String(error.cause ?? error), refused: error.cause?.code === 'ECONNREFUSED' }));
     if (response.ok) return response.json();
+    if (response.refused && attempt === 1) throw new Error(`nothing answers at ${door}: start it with npm start, or set MILLRACE_URL`);
     const passing = response.status === 0 || response.status === 429 || response.status >= 500;
     if (!passing || attempt === 5) throw new Error(`${door} answered ${response.status || 'nothing'}: ${await response.text()}`);
     const waitSeconds = Number(response.headers.get('retry-after')) || 2 ** attempt / 4;
     console.error(`answer ${response.status || 'lost'}, again in ${waitSeconds} s`);
     await sleep(waitSeconds * 1000);
   }
+}
+
+function fail(error) {
+  const refused = error.cause?.code === 'ECONNREFUSED';
+  console.error(`send.mjs: ${refused ? `no ClickHouse answers at ${clickhouse}: set CLICKHOUSE_URL` : error.message}`);
+  process.exit(1);
 }
 
 async function countRows() {

@@ -8,7 +8,9 @@ import type { RecordReader } from './contract/read-record.ts';
 import { createRegistry } from './contract/registry.ts';
 import type { Registry } from './contract/registry.ts';
 import type { Endpoints } from './endpoints.ts';
-import { MillraceError, asError } from './errors.ts';
+import { asError } from './errors.ts';
+import type { MillraceError } from './errors.ts';
+import { listenError } from './local/ports.ts';
 import type { Metrics } from './metrics.ts';
 import type { BuryDeadLetters, EventRecord, ReadEvents } from './sink/store-events.ts';
 import type { Log } from './telemetry.ts';
@@ -41,9 +43,7 @@ export async function listen(app: FastifyInstance, config: Config): Promise<stri
     return await app.listen({ host: config.host, port: config.port });
   } catch (thrown) {
     const error = asError(thrown);
-    const code = 'code' in error ? error.code : undefined;
-    if (code === 'EADDRINUSE') throw new MillraceError('port_taken', `port ${config.port} is taken by another program`, { cause: error, hint: 'Set PORT to a free one.' });
-    throw new MillraceError('config_invalid', `cannot listen on ${config.host}:${config.port}: ${error.message}`, { cause: error });
+    throw listenError('code' in error ? String(error.code) : error.message, config.host, config.port, 'millrace', 'PORT', error);
   }
 }
 

@@ -5,7 +5,7 @@ import type { Deps, Role } from './compose-parts.ts';
 import type { Config } from './config.ts';
 import { createEventAvro } from './contract/event-avro.ts';
 import type { Endpoints } from './endpoints.ts';
-import { measureSink } from './measure.ts';
+import { measureNotices, measureSink } from './measure.ts';
 import { createMetrics } from './metrics.ts';
 import type { Metrics } from './metrics.ts';
 import { createClickHouse } from './sink/clickhouse.ts';
@@ -46,6 +46,7 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
   const total: StoreCounts = { stored: 0, duplicate: 0, conflict: 0, deadLettered: 0, suppressed: 0, present: 0 };
   const subscriptions: Subscription[] = [];
   const joined = (): boolean => subscriptions.length > 0 && subscriptions.every(subscription => subscription.joined());
+  measureNotices(metrics, log);
   const meter = measureSink(metrics, { eventTopics: [config.topic.events, ...config.topics.map(({ name }) => name)], joined });
   const sink = createSink({
     clickhouse,

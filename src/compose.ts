@@ -14,14 +14,16 @@ import type { Endpoints } from './endpoints.ts';
 import { MillraceError, asError } from './errors.ts';
 import type { CanonicalEvent } from './event/canonical.ts';
 import { userKey } from './event/canonical.ts';
+import { requireUnlocked } from './local/data-folder.ts';
 import { requirePort } from './local/ports.ts';
 import { startLocalStack } from './local/stack.ts';
 import type { LocalStack } from './local/stack.ts';
-import { measureDoor } from './measure.ts';
+import { measureDoor, measureNotices } from './measure.ts';
 import { createMetrics } from './metrics.ts';
 import { createClickHouse } from './sink/clickhouse.ts';
 import { createEventTables } from './sink/event-tables.ts';
 import { findEvent } from './sink/find-event.ts';
+import { note } from './telemetry.ts';
 import type { Log } from './telemetry.ts';
 import { provisionTopics } from './topic/provision.ts';
 import { createPublisher } from './topic/publish.ts';
@@ -57,9 +59,14 @@ export async function startEmbedded(config: Config, deps: Deps, onProgress: (lin
   });
 }
 
-/** Fails with `port_taken` before anything slow is started. */
+/** Fails with `port_taken` before anything slow is started; where it is another millrace of this data folder that has it, with `data_locked`. */
 export async function requireDoorPort(config: Config): Promise<void> {
-  if (config.port !== 0) await requirePort(config.host, config.port, 'door', 'PORT');
+  try {
+    await requirePort(config.host, config.port, 'the door', 'PORT');
+  } catch (taken) {
+    if (config.kafka.brokers === null || config.registry.url === null || config.clickhouse.url === null) await requireUnlocked(config.dataDir);
+    throw taken;
+  }
 }
 
 /** Makes the topics where they are missing. */
@@ -90,7 +97,8 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   const keys = createKeyRing(config.writeKeys);
   const clickhouse = endpoints.clickhouse.url === '' ? null : createClickHouse(endpoints.clickhouse);
   const storedEvents = clickhouse === null ? null : createEventTables(clickhouse);
-  const meter = measureDoor(metrics, { dialects: dialects.map(({ name }) => name), inFlightBytes: () => publisher.inFlight().bytes });
+  measureNotices(metrics, log);
+  const meter = measureDoor(metrics, { log, dialects: dialects.map(({ name }) => name), keys: config.writeKeys.map(({ id }) => id), inFlightBytes: () => publisher.inFlight().bytes });
 
   const encode = (event: CanonicalEvent, traceparent: string | null): OutgoingRecord => ({
     topic: config.topic.events,
@@ -99,7 +107,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     headers: { tenant: event.tenant, dialect: event.dialect, 'message-id': event.messageId, ...(traceparent !== null && { traceparent }) },
   });
   const accept = async (events: readonly CanonicalEvent[], traceparent: string | null): Promise<Accepted[]> => {
-    const results = await publisher.publish(events.map(event => encode(event, traceparent)));
+    const results = await meter.producing(() => publisher.publish(events.map(event => encode(event, traceparent))));
     return results.map(result => (result.ok ? { ok: true, place: { topic: config.topic.events, partition: result.partition, offset: result.offset } } : { ok: false, retryable: result.error.retryable, message: result.error.message }));
   };
   const readiness = async (): Promise<Readiness> => {
@@ -119,7 +127,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
         meter.onLetters('kept', letters.length);
       } catch (thrown) {
         // The client was told of each of them.
-        log.warn({ event: 'letters_lost', letters: letters.length, error: asError(thrown).message }, 'refused events could not be kept');
+        note(log, 'letters_lost', { letters: letters.length, error: asError(thrown).message });
         meter.onLetters('failed', letters.length);
       }
     },
@@ -153,9 +161,9 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
 /** Keys are taken at once; the rest is read when a process starts. */
 function takeConfig(old: Config, next: Config, keys: KeyRing, log: Log): void {
   keys.replace(next.writeKeys);
-  log.info({ event: 'config_reloaded', writeKeys: next.writeKeys.map(({ id }) => id) }, 'the changed configuration is in force');
+  note(log, 'config_reloaded', { writeKeys: next.writeKeys.map(({ id }) => id) });
   const later = (['topics', 'defaultTenant', 'dedupe'] as const).filter(name => JSON.stringify(old[name]) !== JSON.stringify(next[name]));
-  if (later.length > 0) log.warn({ event: 'config_needs_restart', keys: later }, 'these have changed, and count from the next start on');
+  if (later.length > 0) note(log, 'config_needs_restart', { keys: later });
 }
 
 async function until(condition: () => boolean, timeoutMs: number, late: MillraceError): Promise<void> {

@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import type { Config } from './config.ts';
 import { asError } from './errors.ts';
+import { note } from './telemetry.ts';
 import type { Log } from './telemetry.ts';
 
 export interface WatchConfigOptions {
@@ -33,7 +34,7 @@ export function watchConfig({ path, read, onConfig, everyMs = 1_000, log }: Watc
       if (now === '') throw new Error(`${path} is not there any more`);
       onConfig(read());
     } catch (thrown) {
-      log.error({ event: 'config_refused', path, faults: asError(thrown).message.split('\n') }, 'the changed configuration has faults; the old one stays in force');
+      note(log, 'config_refused', { path, faults: asError(thrown).message.split('\n') });
     }
   }, everyMs);
   timer.unref();

@@ -9,10 +9,12 @@ import type { Config } from './config.ts';
 import { digestOf } from './config-file.ts';
 import { MillraceError, asError } from './errors.ts';
 import { keyCommand } from './key-command.ts';
+import { measureNotices } from './measure.ts';
 import { createMetrics } from './metrics.ts';
 import { requireReachable } from './reach.ts';
 import type { LocalStack } from './local/stack.ts';
 import { createLog } from './telemetry.ts';
+import { note } from './telemetry.ts';
 import type { Log } from './telemetry.ts';
 
 const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -121,10 +123,11 @@ async function run(command: Exclude<Command, 'check' | 'key'>, tool: Tool | null
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
   process.on('SIGHUP', onSignal);
+  const metrics = createMetrics();
   const deps = (): Deps => ({
     log,
     reload: () => readConfig(process.env, packageRoot, process.cwd(), command),
-    metrics: createMetrics(),
+    metrics,
     onFatal: error => {
       fatal ??= error;
       stop.abort(error);
@@ -134,6 +137,7 @@ async function run(command: Exclude<Command, 'check' | 'key'>, tool: Tool | null
   try {
     const config = readConfig(process.env, packageRoot, process.cwd(), command);
     log = createLog(config.logLevel);
+    measureNotices(metrics, log);
     await requireReachable(config, ...(tool === null ? [] : ['Is `npm start` running here? Else set KAFKA_BROKERS, SCHEMA_REGISTRY_URL and CLICKHOUSE_URL.']));
     if (command === 'up') await up(config, deps(), running, stop.signal);
     else if (command === 'door') await door(config, deps(), running);
@@ -148,7 +152,7 @@ async function run(command: Exclude<Command, 'check' | 'key'>, tool: Tool | null
     try {
       await role.close();
     } catch (thrown) {
-      log.error({ err: asError(thrown) }, 'closing failed');
+      note(log, 'close_failed', { err: asError(thrown) });
     }
   }
   process.exit(fatal === null ? exitCode : 1);
@@ -272,7 +276,7 @@ function complain(error: Error, log: Log): void {
   process.stderr.write(`\nmillrace: ${error.message}\n`);
   if (known && error.hint !== undefined) process.stderr.write(`${error.hint}\n`);
   if (known) log.debug({ err: error }, 'ended by a fault');
-  else log.error({ err: error }, 'ended by a fault');
+  else note(log, 'ended_by_fault', { err: error });
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

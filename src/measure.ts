@@ -1,8 +1,13 @@
 import { MillraceError } from './errors.ts';
+import type { Answered } from './door/server.ts';
+import type { OnEvents } from './door/ingest.ts';
 import type { ErrorCode } from './errors.ts';
 import type { Metrics } from './metrics.ts';
+import { notices } from './notices.ts';
 import type { ReconcileResult } from './sink/reconcile.ts';
 import type { StoreResult } from './sink/store-events.ts';
+import { note, onNotice } from './telemetry.ts';
+import type { Log } from './telemetry.ts';
 import type { Gap } from './topic/subscribe.ts';
 
 /* What happens in a role, and which metrics that moves. The roles know callbacks only; compose.ts joins the two. */
@@ -79,21 +84,51 @@ export function measureSink(metrics: Metrics, sink: { eventTopics: readonly stri
 }
 
 export interface DoorMeter {
-  onEvents: (dialect: string, result: 'accepted' | ErrorCode, count: number) => void;
-  onResponse: (status: number) => void;
+  onEvents: OnEvents;
+  onResponse: (answer: Answered) => void;
+  onHeld: (bytes: number) => void;
   /** Of refused events: kept as dead letters, dropped as too many of one key, or failed on the way. */
   onLetters: (result: 'kept' | 'dropped' | 'failed', count: number) => void;
+  /** Observes how long `work` takes. */
+  producing: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
-export function measureDoor(metrics: Metrics, door: { dialects: readonly string[]; inFlightBytes: () => number }): DoorMeter {
+export function measureDoor(metrics: Metrics, door: { log: Log; dialects: readonly string[]; keys: readonly string[]; inFlightBytes: () => number }): DoorMeter {
+  const { log, dialects, keys } = door;
+  let heldBytes = 0;
   metrics.enable('door');
-  for (const dialect of door.dialects) metrics.count('millrace_door_events_total', { dialect, result: 'accepted' }, 0);
-  metrics.beforeScrape(() => metrics.set('millrace_door_in_flight_bytes', {}, door.inFlightBytes()));
+  for (const dialect of dialects) for (const key of keys) metrics.count('millrace_door_events_total', { dialect, key, result: 'accepted' }, 0);
+  metrics.beforeScrape(() => {
+    metrics.set('millrace_door_in_flight_bytes', {}, door.inFlightBytes());
+    metrics.set('millrace_door_held_bytes', {}, heldBytes);
+  });
   return {
-    onEvents: (dialect, result, count) => metrics.count('millrace_door_events_total', { dialect, result }, count),
-    onResponse: status => metrics.count('millrace_door_requests_total', { status: String(status) }),
+    onEvents({ dialect, key, result, count, requestId }) {
+      metrics.count('millrace_door_events_total', { dialect, key, result }, count);
+      if (result !== 'accepted') note(log, 'events_refused', { dialect, key, code: result, requestId }, count);
+    },
+    onResponse({ dialect, key, status, code, told, requestId }) {
+      metrics.count('millrace_door_requests_total', { dialect, key, status: String(status), result: code ?? 'ok' });
+      if (code !== null && !told) note(log, 'request_refused', { dialect, key, code, requestId });
+    },
+    onHeld: bytes => void (heldBytes = bytes),
     onLetters: (result, count) => metrics.count('millrace_door_letters_total', { result }, count),
+    async producing(work) {
+      const started = performance.now();
+      try {
+        return await work();
+      } finally {
+        metrics.observe('millrace_door_produce_seconds', {}, (performance.now() - started) / milliseconds);
+      }
+    },
   };
+}
+
+/** Counts the notices of a process; its roles may share one log and one set of metrics, or not. */
+export function measureNotices(metrics: Metrics, log: Log): void {
+  if (!metrics.enable('process')) return;
+  for (const notice of Object.keys(notices)) metrics.count('millrace_notices_total', { notice }, 0);
+  onNotice(log, (notice, times) => metrics.count('millrace_notices_total', { notice }, times));
 }
 
 function codeOf(error: Error): ErrorCode {

@@ -1,12 +1,12 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 
 /** The parts of a process that have metrics; one that does not run shows none. */
-export type Role = 'door' | 'sink';
+export type Role = 'door' | 'sink' | 'process';
 
 interface Entry {
   role: Role;
   type: 'counter' | 'gauge' | 'histogram';
-  /** Never from what users send: topics, partitions, HTTP statuses and codes of errors.ts only. */
+  /** Never from what users send: topics, partitions, HTTP statuses, codes of errors.ts, names of notices.ts, ids of configured keys only. */
   labels: readonly string[];
   /** Upper bounds of a histogram, in its unit. */
   buckets?: readonly number[];
@@ -17,9 +17,13 @@ const secondsOfCalls = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 
 /** Every metric of millrace, beside those that prom-client has for any Node process. docs/metrics.md lists the same; a test holds the two equal. */
 export const catalogue = {
-  millrace_door_requests_total: { role: 'door', type: 'counter', labels: ['status'], help: 'requests answered, by HTTP status' },
-  millrace_door_events_total: { role: 'door', type: 'counter', labels: ['dialect', 'result'], help: 'events of readable requests: accepted, or the code that refused them' },
+  millrace_notices_total: { role: 'process', type: 'counter', labels: ['notice'], help: 'what the log tells by name, also where the line is below its level or held back' },
+
+  millrace_door_requests_total: { role: 'door', type: 'counter', labels: ['dialect', 'key', 'status', 'result'], help: 'requests answered: ok, or the code that refused the whole' },
+  millrace_door_events_total: { role: 'door', type: 'counter', labels: ['dialect', 'key', 'result'], help: 'events of readable requests: accepted, or the code that refused them' },
   millrace_door_letters_total: { role: 'door', type: 'counter', labels: ['result'], help: 'events refused inside batches: kept as dead letters, dropped as too many of one key, or failed on the way' },
+  millrace_door_produce_seconds: { role: 'door', type: 'histogram', labels: [], buckets: [0.001, 0.0025, ...secondsOfCalls], help: 'from handing the events of a request to the producer until Kafka has answered for each' },
+  millrace_door_held_bytes: { role: 'door', type: 'gauge', labels: [], help: 'bytes of bodies that are on their way in, or at work' },
   millrace_door_in_flight_bytes: { role: 'door', type: 'gauge', labels: [], help: 'bytes of records that wait for Kafka to acknowledge them' },
 
   millrace_sink_records_total: { role: 'sink', type: 'counter', labels: ['topic', 'outcome'], help: 'records settled: stored, duplicate, conflict, dead_lettered, suppressed, or present where a replay found its row in place' },
@@ -51,8 +55,8 @@ export interface Exposition {
 
 /** The metrics of one process. A metric may be used once its role is enabled. */
 export interface Metrics {
-  /** From now on the role's metrics are shown, those without labels as 0. */
-  enable(role: Role): void;
+  /** From now on the role's metrics are shown, those without labels as 0. False where they were before. */
+  enable(role: Role): boolean;
   count<N extends NameOf<'counter'>>(name: N, labels: LabelsOf<N>, by?: number): void;
   observe<N extends NameOf<'histogram'>>(name: N, labels: LabelsOf<N>, value: number): void;
   set<N extends NameOf<'gauge'>>(name: N, labels: LabelsOf<N>, value: number): void;
@@ -86,9 +90,9 @@ export function createMetrics(): Metrics {
 
   return {
     enable(role) {
-      for (const [name, entry] of Object.entries<Entry>(catalogue)) {
-        if (entry.role === role && registry.getSingleMetric(name) === undefined) register(name, entry);
-      }
+      const missing = Object.entries<Entry>(catalogue).filter(([name, entry]) => entry.role === role && registry.getSingleMetric(name) === undefined);
+      for (const [name, entry] of missing) register(name, entry);
+      return missing.length > 0;
     },
     count: (name, labels, by = 1) => find(counters, name).inc(labels, by),
     observe: (name, labels, value) => find(histograms, name).observe(labels, value),

@@ -7,6 +7,7 @@ import { measureDoor, measureSink } from '../src/measure.ts';
 import { catalogue, createMetrics } from '../src/metrics.ts';
 import { packageRoot } from './helpers/local.ts';
 import { parseScrape } from './helpers/prometheus.ts';
+import { testLog } from './helpers/shared-stack.ts';
 
 const read = async (metrics: ReturnType<typeof createMetrics>): Promise<ReturnType<typeof parseScrape>> => parseScrape((await metrics.exposition()).body);
 
@@ -24,15 +25,15 @@ test('every metric is moved by something, and no label holds what users send', (
   const code = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts') && file !== 'metrics.ts').map(file => readFileSync(join(src, file), 'utf8')).join('\n');
   assert.deepEqual(Object.keys(catalogue).filter(name => !code.includes(`'${name}'`)), []);
   const labels = new Set(Object.values(catalogue).flatMap((entry): readonly string[] => entry.labels));
-  assert.deepEqual([...labels].sort(), ['code', 'dialect', 'outcome', 'partition', 'reason', 'result', 'status', 'topic']);
+  assert.deepEqual([...labels].sort(), ['code', 'dialect', 'key', 'notice', 'outcome', 'partition', 'reason', 'result', 'status', 'topic']);
 });
 
 test('a process shows the metrics of its own roles, and Node’s; two processes’ worth fit into one', async () => {
   const [door, sink] = [createMetrics(), createMetrics()];
-  measureDoor(door, { dialects: ['segment'], inFlightBytes: () => 12 }).onEvents('segment', 'accepted', 3);
+  measureDoor(door, { log: testLog(), dialects: ['segment'], keys: ['web'], inFlightBytes: () => 12 }).onEvents({ dialect: 'segment', key: 'web', result: 'accepted', count: 3, requestId: 'r' });
   measureSink(sink, { eventTopics: ['t'], joined: () => true });
   const [ofDoor, ofSink] = [await read(door), await read(sink)];
-  assert.deepEqual([ofDoor.get('millrace_door_events_total{dialect="segment",result="accepted"}'), ofDoor.get('millrace_door_in_flight_bytes'), ofDoor.has('millrace_sink_joined')], [3, 12, false]);
+  assert.deepEqual([ofDoor.get('millrace_door_events_total{dialect="segment",key="web",result="accepted"}'), ofDoor.get('millrace_door_in_flight_bytes'), ofDoor.has('millrace_sink_joined')], [3, 12, false]);
   assert.deepEqual([ofSink.get('millrace_sink_joined'), ofSink.get('millrace_conflicts_total'), ofSink.get('millrace_sink_records_total{topic="t",outcome="conflict"}'), ofSink.sum('millrace_door_events_total')], [1, 0, 0, 0]);
   for (const each of [ofDoor, ofSink]) assert.ok((each.get('process_resident_memory_bytes') ?? 0) > 1e6 && each.has('nodejs_eventloop_lag_seconds'));
 });

@@ -3,6 +3,7 @@ import type { ErrorCode } from '../errors.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
 import type { DeadLetter } from '../event/dead-letter.ts';
 import { eventId } from '../event/identity.ts';
+import { aboutOf, noKey, unknownKey } from './about.ts';
 import type { Accepted, AcceptEvents } from './accept.ts';
 import { createBodyReader, isJsonType } from './body.ts';
 import type { BodyReader } from './body.ts';
@@ -32,6 +33,9 @@ import type { EventError } from './reply.ts';
  *   Kafka                          503 where it took none; in a batch those that it did not take are listed
  */
 
+/** Told what became of the events of a request that could be read. `key` is the id of its write key. */
+export type OnEvents = (events: { dialect: string; key: string; result: 'accepted' | ErrorCode; count: number; requestId: string }) => void;
+
 export interface IngestDoor {
   keys: KeyRing;
   limiter: RateLimiter;
@@ -42,8 +46,7 @@ export interface IngestDoor {
   accept: AcceptEvents;
   now: () => number;
   newMessageId: () => string;
-  /** Told what became of the events of a request that could be read. */
-  onEvents: (dialect: string, result: 'accepted' | ErrorCode, count: number) => void;
+  onEvents: OnEvents;
 }
 
 /** Of the header, which is put into each event of a batch; real ones are shorter. */
@@ -68,6 +71,7 @@ export function registerDialects(app: FastifyInstance, dialects: readonly Dialec
 
 function registerPath(app: FastifyInstance, path: string, offers: readonly Offer[], readBody: BodyReader, door: IngestDoor): void {
   const keys = new WeakMap<FastifyRequest, WriteKey>();
+  const names = new Set(offers.map(({ dialect }) => dialect.name));
   const keyInBody = offers.some(({ route }) => route.sdk);
   const challenges = [...new Set(offers.map(({ dialect }) => dialect.challenge))];
   const stranger = (request: FastifyRequest, reply: FastifyReply): FastifyReply => sendError(request, reply, 'unauthorized', 'a known write key is needed', undefined, challenges);
@@ -78,6 +82,9 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
     if (keyInBody && request.headers['content-type'] !== undefined) request.raw.headers['content-type'] = 'application/json';
     const token = tokenOf(request.headers, request.query);
     const key = token === null ? null : door.keys.find(token);
+    const about = aboutOf(request);
+    about.key = key?.id ?? (token === null ? noKey : unknownKey);
+    for (const name of names) if (names.size === 1) about.dialect = name;
     if (key !== null) {
       if (!mayComeFrom(request, key)) return foreign(request, reply);
       keys.set(request, key);
@@ -94,6 +101,9 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
     const members = typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
     const { dialect, route } = offerFor(offers, members);
     const key = keys.get(request) ?? keyOfBody(route, members, door.keys);
+    const about = aboutOf(request);
+    about.dialect = dialect.name;
+    about.key = key?.id ?? (Object.hasOwn(members, 'writeKey') ? unknownKey : noKey);
     if (key === null) return stranger(request, reply);
     if (!mayComeFrom(request, key)) return foreign(request, reply);
     const envelope = openEnvelope(value, text, route);
@@ -102,7 +112,7 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
       const rate = door.limiter.take(key.id, key.rateLimit, envelope.events.length);
       reply.header('x-ratelimit-limit', String(rate.limit)).header('x-ratelimit-remaining', String(rate.remaining)).header('x-ratelimit-reset', String(rate.resetSeconds));
       if (!rate.ok) {
-        door.onEvents(dialect.name, 'rate_limited', envelope.events.length);
+        tell(request, door, 'rate_limited', envelope.events.length);
         reply.header('retry-after', String(rate.retryAfterSeconds));
         return sendError(request, reply, 'rate_limited', `this write key may send ${key.rateLimit.eventsPerSecond} events a second, and ${key.rateLimit.burst} at once`);
       }
@@ -139,7 +149,7 @@ interface Opened extends Offer {
   hasOwnId: () => boolean;
 }
 
-async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, route, key, source, events, door, hasOwnId }: Opened): Promise<FastifyReply> {
+async function answer(request: FastifyRequest, reply: FastifyReply, { route, key, source, events, door, hasOwnId }: Opened): Promise<FastifyReply> {
   const errors: (EventError & { index: number })[] = [];
   const good: CanonicalEvent[] = [];
   const indexes: number[] = [];
@@ -154,7 +164,7 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, r
       indexes.push(index);
     }
   });
-  for (const { code } of errors) door.onEvents(dialect.name, code, 1);
+  for (const code of new Set(errors.map(error => error.code))) tell(request, door, code, errors.filter(error => error.code === code).length);
   const [wrong] = errors;
   if (route.batch === null && wrong !== undefined) return sendError(request, reply, wrong.code, wrong.message, wrong.code === 'forbidden' ? undefined : [{ pointer: wrong.pointer }]);
 
@@ -162,14 +172,14 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, r
   if (route.batch === null && route.deduplicates === true && single !== undefined && hasOwnId()) {
     const once = await door.known.once(single, async () => (await door.accept([single], traceparentOf(request)))[0] ?? { ok: false, retryable: true, message: 'the event was not accepted' });
     if (once.kind === 'other') {
-      door.onEvents(dialect.name, 'idempotency_conflict', 1);
+      tell(request, door, 'idempotency_conflict', 1);
       return sendError(request, reply, 'idempotency_conflict', 'this idempotency key was used for an event of other content');
     }
     if (once.kind === 'published' && !once.result.ok) {
-      door.onEvents(dialect.name, 'unavailable', 1);
+      tell(request, door, 'unavailable', 1);
       return sendError(request, reply, 'unavailable', once.result.message);
     }
-    door.onEvents(dialect.name, 'accepted', 1);
+    tell(request, door, 'accepted', 1);
     return reply.code(route.status).send(route.one(takenEvent(single, once.kind === 'same')));
   }
 
@@ -179,8 +189,8 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, r
     kept === null ? undefined : door.bury(kept.letters, kept.dropped),
   ]);
   const failed = results.flatMap((result, at) => (result.ok ? [] : [{ result, index: indexes[at] ?? 0, event: good[at] }]));
-  if (failed.length > 0) door.onEvents(dialect.name, 'unavailable', failed.length);
-  if (failed.length < good.length) door.onEvents(dialect.name, 'accepted', good.length - failed.length);
+  if (failed.length > 0) tell(request, door, 'unavailable', failed.length);
+  if (failed.length < good.length) tell(request, door, 'accepted', good.length - failed.length);
   // Nothing got through: one answer that a client retries as a whole. Some did: each failed one is named.
   if (failed.length > 0 && failed.length === good.length) return sendError(request, reply, 'unavailable', messageOf(failed[0]?.result));
   const [first] = good;
@@ -190,6 +200,12 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, r
   }
   errors.sort((a, b) => a.index - b.index);
   return reply.code(route.status).send(route.many({ received: events.length, accepted: events.length - errors.length, rejected: errors.length, errors }));
+}
+
+function tell(request: FastifyRequest, door: IngestDoor, result: 'accepted' | ErrorCode, count: number): void {
+  const about = aboutOf(request);
+  if (result !== 'accepted') about.told = true;
+  door.onEvents({ dialect: about.dialect, key: about.key, result, count, requestId: request.id });
 }
 
 function takenEvent({ tenant, messageId, receivedAtMs }: CanonicalEvent, deduplicated: boolean): TakenEvent {

@@ -17,12 +17,14 @@ class BodyRefused extends Error {
 /**
  * Bodies arrive as bytes: each dialect reads its own. They are counted as they come, until their request is answered or its
  * connection gone, so that many slow senders cannot fill the memory: over `maxHeldBytes` a body is refused with 503.
+ * `onHeld` is told of each change, all bytes together.
  */
-export function receiveBodies(app: FastifyInstance): void {
+export function receiveBodies(app: FastifyInstance, onHeld: (bytes: number) => void = () => undefined): void {
   let held = 0;
+  const hold = (bytes: number): void => onHeld((held += bytes));
   const owned = new WeakMap<FastifyRequest, number>();
   app.addHook('onRequest', async (request, reply) => {
-    reply.raw.once('close', () => (held -= owned.get(request) ?? 0));
+    reply.raw.once('close', () => hold(-(owned.get(request) ?? 0)));
   });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (request: FastifyRequest, payload: IncomingMessage) =>
@@ -34,7 +36,7 @@ export function receiveBodies(app: FastifyInstance): void {
       const declared = Number(request.headers['content-length'] ?? Infinity);
       // What comes after a refusal is let go, so that the client can end and read the answer.
       const refuse = (status: 413 | 503): void => {
-        held -= own;
+        hold(-own);
         owned.delete(request);
         refused = true;
         bytes = Buffer.alloc(0);
@@ -55,7 +57,7 @@ export function receiveBodies(app: FastifyInstance): void {
           chunk.copy(bytes, own);
         }
         own += chunk.length;
-        held += chunk.length;
+        hold(chunk.length);
         owned.set(request, own);
       });
       payload.on('end', () => resolve(bytes.subarray(0, own)));

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { catalogue } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
+import { aboutOf } from './about.ts';
 
 /** What is wrong with one event of a batch. */
 export interface EventError {
@@ -32,6 +33,7 @@ export function errorBody(code: ErrorCode, message: string, requestId: string, d
 /** Answers with the code's own status; 401 says how to authenticate, 503 when to come back. */
 export function sendError(request: FastifyRequest, reply: FastifyReply, code: ErrorCode, message: string, details?: unknown, challenges: readonly ('Basic' | 'Bearer')[] = ['Basic']): FastifyReply {
   const status = catalogue[code].status ?? 500;
+  aboutOf(request).code = code;
   if (status === 401) reply.header('www-authenticate', challenges.map(scheme => `${scheme} realm="millrace"${scheme === 'Basic' ? ', charset="UTF-8"' : ''}`).join(', '));
   if (status === 503) reply.header('retry-after', String(1 + Math.floor(Math.random() * 3)));
   return reply.code(status).send(errorBody(code, message, request.id, details));

@@ -5,14 +5,17 @@ import type { Socket } from 'node:net';
 import { fastify, LogController } from 'fastify';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import { MillraceError, catalogue } from '../errors.ts';
-import type { ErrorCode } from '../errors.ts';
 import type { DeadLetter } from '../event/dead-letter.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
+import { aboutOf, noRequest } from './about.ts';
+import type { About } from './about.ts';
 import type { AcceptEvents } from './accept.ts';
 import { maxBodyBytes } from './body.ts';
 import { serveBrowsers } from './browsers.ts';
 import { dialects } from './dialects/all.ts';
 import { registerDialects } from './ingest.ts';
+import type { OnEvents } from './ingest.ts';
 import type { KeyRing } from './keys.ts';
 import { createKnown } from './known.ts';
 import type { FindStored } from './known.ts';
@@ -28,12 +31,20 @@ export interface Readiness {
   parts: Record<string, string>;
 }
 
+/** What a request came to. */
+export interface Answered extends About {
+  status: number;
+  requestId: string;
+}
+
 export interface HealthOptions {
   readiness: () => Promise<Readiness>;
   /** What /metrics answers; without it there is no such path. */
   metrics?: () => Promise<{ contentType: string; body: string }>;
   /** Told of every answer to a request. */
-  onResponse?: (status: number) => void;
+  onResponse?: (answer: Answered) => void;
+  /** Told how many bytes the bodies at work hold together. */
+  onHeld?: (bytes: number) => void;
   log: Log;
 }
 
@@ -48,8 +59,7 @@ export interface DoorOptions extends HealthOptions {
   findReceipt?: FindReceipt | null;
   /** Too much waits for Kafka: new requests are turned away before their body is read. */
   overloaded: () => boolean;
-  /** Told what became of the events of a request that could be read. */
-  onEvents?: (dialect: string, result: 'accepted' | ErrorCode, count: number) => void;
+  onEvents?: OnEvents;
   now?: () => number;
   /** Of a clock that only runs forward, in milliseconds. */
   monotonicNow?: () => number;
@@ -81,7 +91,7 @@ export function createDoor(options: DoorOptions): FastifyInstance {
 }
 
 /** The paths that every role answers: /livez, /readyz and /metrics. The door builds on it; a sink alone has nothing else. */
-export function createHealthServer({ readiness, metrics, onResponse, log }: HealthOptions): FastifyInstance {
+export function createHealthServer({ readiness, metrics, onResponse, onHeld, log }: HealthOptions): FastifyInstance {
   let closing = false;
   const loggerInstance: FastifyBaseLogger = log;
   /** What each connection has still to be answered, and the connections that have sent what is no HTTP. */
@@ -102,7 +112,9 @@ export function createHealthServer({ readiness, metrics, onResponse, log }: Heal
       sendError(request, reply.header('x-request-id', request.id), 'bad_request', error.message);
     },
     clientErrorHandler: (error, socket) => {
-      void answerUnparsed(error, socket, faulty, open.get(socket));
+      void answerUnparsed(error, socket, faulty, open.get(socket)).then(code => {
+        if (code !== null) onResponse?.({ ...noRequest, code, status: catalogue[code].status, requestId: '' });
+      });
     },
     keepAliveTimeout: 72_000,
     forceCloseConnections: 'idle',
@@ -111,7 +123,7 @@ export function createHealthServer({ readiness, metrics, onResponse, log }: Heal
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 8_192 },
     exposeHeadRoutes: false,
   });
-  receiveBodies(app);
+  receiveBodies(app, onHeld);
   // A client that has closed its own side still reads the answer. Not in Node's types.
   (app.server as { httpAllowHalfOpen?: boolean }).httpAllowHalfOpen = true;
 
@@ -129,8 +141,8 @@ export function createHealthServer({ readiness, metrics, onResponse, log }: Heal
     return request.method === 'POST' ? sendError(request, reply, 'unavailable', 'this server is closing; send again') : undefined;
   });
   if (onResponse !== undefined) {
-    app.addHook('onResponse', async (_request, reply) => {
-      onResponse(reply.statusCode);
+    app.addHook('onResponse', async (request, reply) => {
+      onResponse({ ...aboutOf(request), status: reply.statusCode, requestId: request.id });
     });
   }
   app.addHook('preClose', async () => {
@@ -166,7 +178,7 @@ export function createHealthServer({ readiness, metrics, onResponse, log }: Heal
     if (status === 415) return sendError(request, reply, 'unsupported_media_type', 'the content type must be application/json');
     if (error instanceof MillraceError && error.retryable) return sendError(request, reply, 'unavailable', error.message);
     if (typeof status === 'number' && status >= 400 && status < 500) return sendError(request, reply, 'malformed_json', error instanceof Error ? error.message : 'the request cannot be read');
-    log.error({ err: error, requestId: request.id }, 'a request failed');
+    note(log, 'request_failed', { err: error, requestId: request.id });
     return sendError(request, reply, 'internal', 'something went wrong here; the log has the details under the request id');
   });
   return app;
@@ -174,23 +186,24 @@ export function createHealthServer({ readiness, metrics, onResponse, log }: Heal
 
 /**
  * What cannot be parsed as HTTP, or comes too slowly, has no request yet: the answer is written to the socket, after those of the
- * requests that came whole before it on the same connection.
+ * requests that came whole before it on the same connection. Answers the code that it was, null where nobody was left to be told.
  */
-async function answerUnparsed(error: Error & { code?: string }, socket: Socket, faulty: WeakSet<Socket>, open: ReadonlySet<ServerResponse> | undefined): Promise<void> {
+async function answerUnparsed(error: Error & { code?: string }, socket: Socket, faulty: WeakSet<Socket>, open: ReadonlySet<ServerResponse> | undefined): Promise<'request_timeout' | 'headers_too_large' | 'bad_request' | null> {
   if (error.code !== 'ECONNRESET' && !socket.destroyed && socket.writable) {
     // More of the same.
-    if (faulty.has(socket)) return;
+    if (faulty.has(socket)) return null;
     faulty.add(socket);
     await Promise.all([...(open ?? [])].filter(({ req }) => req.complete).map(response => new Promise(resolve => response.once('close', resolve))));
   }
   if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
     socket.destroy();
-    return;
+    return null;
   }
   const code = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'request_timeout' : error.code === 'HPE_HEADER_OVERFLOW' ? 'headers_too_large' : 'bad_request';
   const { status, meaning } = catalogue[code];
   const body = JSON.stringify(errorBody(code, meaning, randomUUID()));
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`);
+  return code;
 }
 
 /** A client's own request id where it is short and plain, else a new one. */

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import type { Jars } from './jars.ts';
 import type { Java } from './java.ts';
@@ -56,7 +57,7 @@ export async function prepareClassData(options: ClassDataOptions): Promise<Class
     if ((await readClassData(dir)) === undefined) await makeInto(dir, options);
   } catch (thrown) {
     signal?.throwIfAborted();
-    log.warn({ err: asError(thrown) }, 'Java class data could not be archived; starts take longer');
+    note(log, 'class_data_failed', { err: asError(thrown) });
   } finally {
     await lock.release();
   }

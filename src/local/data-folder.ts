@@ -1,11 +1,13 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { access, constants, mkdir } from 'node:fs/promises';
+import { access, constants } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError, asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { requireSpace } from './jars.ts';
-import { takeLock } from './lock.ts';
+import { ownerOf, takeLock } from './lock.ts';
+import { makeFolder } from './make-folder.ts';
 import { processInfo, signalGroup } from './process-info.ts';
 
 /** The embedded stack's data folder, held by this process. */
@@ -29,7 +31,7 @@ const orphanGraceMs = 8000;
 export async function openDataFolder(dataDir: string, log: Log): Promise<DataFolder> {
   const dir = resolve(dataDir);
   try {
-    await mkdir(dir, { recursive: true });
+    await makeFolder(dir);
     await access(dir, constants.W_OK | constants.X_OK);
   } catch (thrown) {
     throw new MillraceError('data_unwritable', `the data folder ${dir} cannot be written: ${asError(thrown).message}`, {
@@ -38,11 +40,7 @@ export async function openDataFolder(dataDir: string, log: Log): Promise<DataFol
   }
   await requireSpace(dir, neededMegabytes, 'the data of Kafka and ClickHouse');
   const lock = await takeLock(join(dir, 'lock'));
-  if ('ownerPid' in lock) {
-    throw new MillraceError('data_locked', `the data folder ${dir} is used by another millrace, process ${lock.ownerPid}`, {
-      hint: 'Stop that one, or set MILLRACE_DATA to another folder.',
-    });
-  }
+  if ('ownerPid' in lock) throw lockedBy(dir, lock.ownerPid);
   const childrenFile = join(dir, 'children.json');
   try {
     await stopOrphans(readPids(childrenFile), dir, log);
@@ -72,12 +70,22 @@ export async function openDataFolder(dataDir: string, log: Log): Promise<DataFol
   };
 }
 
+/** Throws `data_locked` while another process holds the folder. Takes nothing, makes nothing. */
+export async function requireUnlocked(dataDir: string): Promise<void> {
+  const ownerPid = await ownerOf(join(resolve(dataDir), 'lock'));
+  if (ownerPid !== null && ownerPid !== process.pid) throw lockedBy(resolve(dataDir), ownerPid);
+}
+
+function lockedBy(dir: string, pid: number): MillraceError {
+  return new MillraceError('data_locked', `the data folder ${dir} is used by another millrace, process ${pid}`, { hint: 'Stop that one, or set MILLRACE_DATA to another folder.' });
+}
+
 async function stopOrphans(pids: number[], dir: string, log: Log): Promise<void> {
   await Promise.all(pids.map(async (pid) => {
     const found = await processInfo(pid);
     // A pid may be another's by now; ours carry the folder on their command line.
     if (found === undefined || !found.command.includes(dir)) return;
-    log.warn({ pid, command: found.command.slice(0, 80) }, 'stopping a part that an earlier run left behind');
+    note(log, 'orphan_stopped', { pid, command: found.command.slice(0, 80) });
     signalGroup(pid, 'SIGTERM');
     const isThere = async (): Promise<boolean> => (await processInfo(pid))?.startedAt === found.startedAt;
     for (let waitedMs = 0; await isThere(); waitedMs += 50) {

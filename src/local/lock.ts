@@ -1,5 +1,6 @@
-import { link, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { link, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { makeFolder } from './make-folder.ts';
 import { processInfo } from './process-info.ts';
 
 /** A lock file that is held, until it is released. */
@@ -19,15 +20,26 @@ interface Owner {
 export async function takeLock(path: string): Promise<Lock | { ownerPid: number }> {
   const self = await processInfo(process.pid);
   const mine = JSON.stringify({ pid: process.pid, startedAt: self?.startedAt ?? '' } satisfies Owner);
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolder(dirname(path));
   for (;;) {
     if (await createWith(path, mine)) return { release: async () => await releaseLock(path, mine) };
     const found = await readOrUndefined(path);
     if (found === undefined) continue;
-    const owner = parseOwner(found);
-    if (owner !== undefined && (await processInfo(owner.pid))?.startedAt === owner.startedAt) return { ownerPid: owner.pid };
+    const ownerPid = await liveOwner(found);
+    if (ownerPid !== null) return { ownerPid };
     await discard(path, found);
   }
+}
+
+/** The pid of the live process that holds a lock file; null where none does. */
+export async function ownerOf(path: string): Promise<number | null> {
+  const found = await readOrUndefined(path);
+  return found === undefined ? null : liveOwner(found);
+}
+
+async function liveOwner(content: string): Promise<number | null> {
+  const owner = parseOwner(content);
+  return owner !== undefined && (await processInfo(owner.pid))?.startedAt === owner.startedAt ? owner.pid : null;
 }
 
 /** Moves a stale lock away. What was moved is looked at again: another process may have taken the lock over in between. */
@@ -82,7 +94,8 @@ async function readOrUndefined(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8');
   } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    const { code } = thrown as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     throw thrown;
   }
 }

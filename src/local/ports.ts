@@ -35,8 +35,13 @@ export async function portFault(host: string, port: number): Promise<string | un
 export async function requirePort(host: string, port: number, part: string, variable: string): Promise<void> {
   const fault = await portFault(host, port);
   if (fault === undefined) return;
-  const why = fault === 'EADDRINUSE' ? 'is taken by another program' : `cannot be listened on (${fault})`;
-  throw new MillraceError('port_taken', `port ${port} for ${part} ${why}`, {
-    hint: `Stop that program, or set ${variable} to another port.`,
-  });
+  throw listenError(fault, host, port, part, variable);
+}
+
+/** What to do about a fault of listening (EADDRINUSE, ENOTFOUND, …). */
+export function listenError(fault: string, host: string, port: number, part: string, variable: string, cause?: unknown): MillraceError {
+  if (fault === 'EADDRINUSE') return new MillraceError('port_taken', `port ${port} for ${part} is taken by another program`, { cause, hint: `Stop that program, or set ${variable} to another port.` });
+  if (fault === 'EACCES') return new MillraceError('port_taken', `port ${port} for ${part} may not be listened on by this user`, { cause, hint: `Set ${variable} to a port from 1024 on.` });
+  const why = fault === 'EADDRNOTAVAIL' ? 'that is no address of this machine' : ['ENOTFOUND', 'EAI_AGAIN'].includes(fault) ? 'that is no name of a machine' : fault;
+  return new MillraceError('config_invalid', `${part} cannot listen on ${host}: ${why}`, { cause, hint: 'Set HOST to an address of this machine: 127.0.0.1 for itself alone, 0.0.0.0 for all.' });
 }

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { MillraceError, asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { prepareClassData, type ClassData } from './class-data.ts';
 import { prepareClickHouse } from './clickhouse.ts';
@@ -67,7 +68,7 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
   const children: Supervised[] = [];
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => { await (closing ??= stopAll(children, folder)); };
-  const interrupt = (): void => { close().catch((thrown: unknown) => { log.error({ err: asError(thrown) }, 'stopping the embedded stack failed'); }); };
+  const interrupt = (): void => { close().catch((thrown: unknown) => { note(log, 'stack_close_failed', { err: asError(thrown) }); }); };
   signal?.addEventListener('abort', interrupt, { once: true });
   try {
     signal?.throwIfAborted();

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError, asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { boundLog, lastMeaningfulLine, logTail, openLog } from './log-file.ts';
 import { signalGroup } from './process-info.ts';
@@ -86,8 +87,8 @@ interface Running {
 }
 
 export function createSupervised(spec: ChildSpec, deps: SuperviseDeps): Supervised {
-  const { clock = systemClock, onFatal } = deps;
-  const log = deps.log.child({ part: spec.name });
+  const { clock = systemClock, onFatal, log } = deps;
+  const part = spec.name;
   const stopping = new AbortController();
   let state: PartState = 'stopped';
   let restarts = 0;
@@ -114,7 +115,7 @@ export function createSupervised(spec: ChildSpec, deps: SuperviseDeps): Supervis
       }
       state = 'restarting';
       const delayMs = backOffMs[Math.min(failures, backOffMs.length) - 1] ?? 0;
-      log.warn({ why, failures, delayMs }, 'part stopped, starting it again');
+      note(log, 'part_restarted', { part, why, failures, delayMs });
       await pause(delayMs);
       restarts += 1;
     }
@@ -137,12 +138,12 @@ export function createSupervised(spec: ChildSpec, deps: SuperviseDeps): Supervis
     while (over === undefined && !stopping.signal.aborted) {
       if (await spec.isReady()) {
         readyAtMs = clock.nowMs();
-        log.info({ pid: child.pid, tookMs: Math.round(readyAtMs - startedMs) }, 'part is ready');
+        note(log, 'part_ready', { part, pid: child.pid, tookMs: Math.round(readyAtMs - startedMs) });
         onReady();
         break;
       }
       if (clock.nowMs() - startedMs > spec.readyTimeoutMs) {
-        log.warn({ pid: child.pid }, 'part does not answer, ending it');
+        note(log, 'part_silent', { part, pid: child.pid });
         signalGroup(child.pid, 'SIGKILL');
         return { readyAtMs, why: `did not become ready within ${spec.readyTimeoutMs / 1000} s (${await child.exited})` };
       }
@@ -158,10 +159,10 @@ export function createSupervised(spec: ChildSpec, deps: SuperviseDeps): Supervis
     const { pid } = child;
     if (pid !== undefined) deps.onSpawn?.(pid);
     closeSync(descriptor);
-    child.stdin?.on('error', (error) => { log.debug({ err: error }, 'lifeline closed'); });
+    child.stdin?.on('error', (error) => { log.debug({ part, err: error }, 'lifeline closed'); });
     if (pid === undefined) return await new Promise((_, reject) => { child.once('error', reject); });
     const watch = setInterval(() => {
-      boundLog(spec.logFile, maxLogBytes).catch((thrown: unknown) => { log.warn({ err: asError(thrown) }, 'log could not be cut'); });
+      boundLog(spec.logFile, maxLogBytes).catch((thrown: unknown) => { note(log, 'part_log_uncut', { part, err: asError(thrown) }); });
     }, 10_000);
     watch.unref();
     const exited = new Promise<string>((resolve) => {
@@ -217,7 +218,7 @@ export function createSupervised(spec: ChildSpec, deps: SuperviseDeps): Supervis
         child.process.stdin?.end();
         signalGroup(child.pid, 'SIGTERM');
         const kill = setTimeout(() => {
-          log.warn({ pid: child.pid }, 'part does not stop, killing it');
+          note(log, 'part_killed', { part, pid: child.pid });
           signalGroup(child.pid, 'SIGKILL');
         }, spec.stopTimeoutMs);
         await child.exited;

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../errors.ts';
 import { contentHash } from '../event/content.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { insertAlways, sqlText } from './clickhouse.ts';
 import type { ClickHouse } from './clickhouse.ts';
@@ -120,7 +121,7 @@ export async function createFreshTable({ clickhouse, read, keep, followForMs = d
       const inRange = within.length === 0 ? 'false' : `(${within.join(' OR ')})`;
       const months = await clickhouse.rows('SELECT DISTINCT toYYYYMM(received_at) AS month FROM events ORDER BY month', undefined, signal);
       for (const [month] of months) {
-        log.info({ table: name, month }, 'copying the rows that were not made anew');
+        note(log, 'replay_copying', { table: name, month });
         await clickhouse.command(
           `INSERT INTO ${name} SELECT * FROM events WHERE toYYYYMM(received_at) = ${Number(month)}
              AND (NOT ${inRange} OR ${hashOfPlace} NOT IN (SELECT ${hashOfPlace} FROM ${name} WHERE ${inRange})) ${insertAlways}`,
@@ -136,7 +137,7 @@ export async function createFreshTable({ clickhouse, read, keep, followForMs = d
       signal.throwIfAborted();
 
       await clickhouse.command(`EXCHANGE TABLES events AND ${name}`);
-      log.info({ table: name }, 'the fresh table has taken the place of events');
+      note(log, 'replay_exchanged', { table: name });
       const exchangedMs = await nowMs(clickhouse);
       await copyLate(clickhouse, name, 'events', sinceMs);
       await prune(clickhouse, 'events', name, prunedMs);
@@ -164,10 +165,10 @@ export async function finishOthers(clickhouse: ClickHouse, log: Log): Promise<nu
   for (const [name, comment] of tables) {
     if (!ownName.test(name)) continue;
     if (comment.startsWith(replacedSince)) {
-      log.warn({ table: name }, 'a replay was killed after its fresh table had taken the place of events: the rows that it had still to copy follow');
+      note(log, 'replay_resumed', { table: name });
       await copyLate(clickhouse, name, 'events', Number(comment.slice(replacedSince.length)));
       followed++;
-    } else if (comment === filling) log.warn({ table: name }, 'a table that a killed replay was filling is dropped');
+    } else if (comment === filling) note(log, 'replay_table_dropped', { table: name });
     // Without either, all but its end was done.
     await clickhouse.command(`DROP TABLE IF EXISTS ${name}`);
   }

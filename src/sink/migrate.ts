@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { MillraceError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { createClickHouse } from './clickhouse.ts';
 import type { ClickHouse, ClickHouseConnection } from './clickhouse.ts';
@@ -61,7 +62,7 @@ export async function migrate(connection: ClickHouseConnection, migrations: read
       }
       for (const statement of migration.statements) await clickhouse.command(repeatable(statement));
       await clickhouse.command(`INSERT INTO migrations (version, name, hash) VALUES (${migration.version}, '${migration.name}', '${migration.hash}')`);
-      log.info({ migration: migration.name, database }, 'migration applied');
+      note(log, 'migration_applied', { migration: migration.name, database });
     }
   } finally {
     await clickhouse.close();
@@ -78,7 +79,7 @@ export async function setIdRetention(clickhouse: ClickHouse, days: number | null
   const presentDays = present === null ? null : Number(present[1] ?? present[2]);
   if (presentDays === days) return;
   await clickhouse.command(days === null ? 'ALTER TABLE event_ids REMOVE TTL' : `ALTER TABLE event_ids MODIFY TTL toDateTime(stored_at) + INTERVAL ${days} DAY`);
-  log.info({ before: presentDays, days }, 'retention of event ids changed');
+  note(log, 'id_retention_changed', { before: presentDays, days });
 }
 
 /** `CREATE TABLE x` → `CREATE TABLE IF NOT EXISTS x`, and so for views, and columns and indexes that are added; the files stay readable. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { cutBatch, encodePlan, planOf, planToken, readCommit, settledMetadata } from './plan.ts';
 import type { Plan, PlannedRecord } from './plan.ts';
@@ -146,7 +147,7 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
       const complete = batch.endOffset > replayed.last;
       if (!complete && state.shortfalls < maxShortfalls) {
         state.shortfalls++;
-        log.info({ topic: batch.topic, partition: batch.partition, plan: encodePlan(replayed), got: records.length }, 'a fetch brought less than its plan; fetching again');
+        note(log, 'plan_short_fetch', { topic: batch.topic, partition: batch.partition, plan: encodePlan(replayed), got: records.length });
         await pause(200 * state.shortfalls, batch.session.signal);
         return rest[0]?.offset ?? batch.endOffset;
       }
@@ -154,7 +155,7 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
         await settle(batch, state, replayed, records, true);
         rest = rest.slice(records.length);
       } else {
-        log.warn({ topic: batch.topic, partition: batch.partition, plan: encodePlan(replayed) }, 'the records of a plan have changed; a new plan takes its place');
+        note(log, 'plan_changed', { topic: batch.topic, partition: batch.partition, plan: encodePlan(replayed) });
         state.plan = null;
         // Whatever of the old plan is stored must be found again, so the new one is judged as a rewind.
         if (state.highest === null || replayed.last > state.highest) state.highest = replayed.last;

@@ -1,3 +1,4 @@
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { insertAlways } from './clickhouse.ts';
 import type { ClickHouse } from './clickhouse.ts';
@@ -79,7 +80,7 @@ export async function rebuildProfiles({ clickhouse, log, signal, fromScratch = f
       await clickhouse.command(`${feed} WHERE toYYYYMM(received_at) = ${Number(month)} AND sipHash64(event_id) % ${slices} = ${slice} ${insertAlways}`, signal);
     }
     events += Number(count);
-    log.info({ month, events: Number(count) }, 'profiles rebuilt from a month of events');
+    note(log, 'profiles_rebuilt', { month, events: Number(count) });
   }
   const links = createProfileLinks(clickhouse);
   for (let after = ''; ; ) {

@@ -1,4 +1,5 @@
 import { asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { remainderToken } from './plan.ts';
 import type { ReconcileTables, StoredRow, SurplusOutcome } from './reconcile-tables.ts';
@@ -60,14 +61,14 @@ export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, cor
 
   const twice = await tables.idsStoredTwice(sinceMs, wide, maxIds, signal);
   const removed = twice.length === 0 ? [] : await removeSurplus(tables, twice, signal);
-  if (removed.length > 0) log.warn({ events: twice.length, rows: removed.length, places: removed.slice(0, 10).map(placeOf) }, 'events that were stored twice are single again');
+  if (removed.length > 0) note(log, 'doubles_reconciled', { events: twice.length, rows: removed.length, places: removed.slice(0, 10).map(placeOf) });
 
   const wrong = await tables.wrongOutcomes(sinceMs, Math.max(nowMs - correctAfterMs, sinceMs), maxIds, signal);
   if (wrong.length > 0) {
     // A record that has an outcome and is stored all the same is stored: its row counts, the outcome must not.
     await tables.removeConflicts(wrong, signal);
     await tables.removeOutcomes(wrong, signal);
-    log.warn({ outcomes: wrong.length }, 'outcomes of records that are in events after all were removed');
+    note(log, 'outcomes_corrected', { outcomes: wrong.length });
   }
 
   // A pass that could not take on all says nothing about how far it looked.
@@ -178,7 +179,7 @@ export function startReconciliation(options: ReconcileOptions & { everyMs: numbe
         onPass(result);
       })
       .catch((thrown: unknown) => {
-        if (!stop.signal.aborted) log.warn({ error: asError(thrown).message }, 'a pass of the reconciliation failed; the next one makes it again');
+        if (!stop.signal.aborted) note(log, 'reconciliation_failed', { error: asError(thrown).message });
       })
       .finally(() => (running = false));
   }, everyMs);

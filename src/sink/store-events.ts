@@ -6,6 +6,7 @@ import type { DeadLetter, RecordHeader } from '../event/dead-letter.ts';
 import { deadLetterId, redrivenFromHeader, uuidOrNull } from '../event/dead-letter.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
 import type { Place } from '../event/row.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { createClaims } from './claims.ts';
 import { placedId, sliceOf } from './event-tables.ts';
@@ -154,11 +155,11 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     }
 
     if (lackingIds.length > 0) {
-      log.info({ topic, partition, ids: lackingIds.length }, 'events were stored without their ids; adding those');
+      note(log, 'ids_added', { topic, partition, ids: lackingIds.length });
       await tables.insertIds(request, lackingIds, remainderToken(`${token}/ids`, lackingIds.map(({ eventId }) => eventId)));
     }
     if (doubles.length > 0) {
-      log.info({ topic, partition, ids: doubles.length }, 'events lacked their ids while they were stored from elsewhere; leaving one row of each');
+      note(log, 'doubles_removed', { topic, partition, ids: doubles.length });
       await makeSingle(doubles, signal);
     }
     if (missing.length > 0) {
@@ -171,7 +172,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
         const after = await tables.storedAt(request, settled.stored);
         const still = settled.stored.filter(({ offset, eventId }) => !after.has(placedId(offset, eventId)));
         if (still.length > 0) {
-          log.info({ topic, partition, rows: still.length }, 'rows were dropped under a token that was used; inserting them under their own');
+          note(log, 'rows_inserted_again', { topic, partition, rows: still.length });
           await tables.insertEvents(request, still, remainderToken(token, still.map(({ eventId }) => eventId)));
         }
       }
@@ -247,7 +248,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
           take(record, reading);
         } catch (thrown) {
           // Nothing that one record holds may keep the others waiting.
-          log.error({ topic, partition, offset: String(record.offset), err: asError(thrown) }, 'a fault of millrace in reading a record; it becomes a dead letter');
+          note(log, 'reading_failed', { topic, partition, offset: String(record.offset), err: asError(thrown) });
           const { tenant, messageId } = reading.ok ? reading.event : reading;
           buryRecord(record, { code: 'unreadable', detail: `a fault of millrace: ${asError(thrown).message}`, tenant, messageId });
         }

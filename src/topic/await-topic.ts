@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import { topicNames } from './provision.ts';
 import { subscribe } from './subscribe.ts';
 import type { SubscribeOptions, Subscription } from './subscribe.ts';
@@ -45,17 +46,17 @@ export function subscribeWhenThere(options: AwaitTopicOptions): Subscription {
     if (stop.signal.aborted) return;
     if (there && subscription === null) {
       subscription = await subscribe({ ...options, onFatal: gaveUp });
-      if (warned) log.warn({ topic }, 'the topic is there now');
+      if (warned) note(log, 'topic_there', { topic });
       warned = false;
     } else if (!there && !warned) {
-      log.warn({ topic }, subscription === null ? 'the topic does not exist yet; waiting for it' : 'the topic is gone; waiting for it');
+      note(log, subscription === null ? 'topic_awaited' : 'topic_gone', { topic });
       warned = true;
       await leave();
     }
   };
   const run = async (): Promise<void> => {
     while (!stop.signal.aborted) {
-      await look().catch((error: unknown) => log.info({ topic, error: asError(error).message }, 'could not ask for the topic; asking again'));
+      await look().catch((error: unknown) => note(log, 'topic_unknown', { topic, error: asError(error).message }));
       // Ends early, and then without a fault, when it is closed.
       await sleep(pollMs, undefined, { signal: stop.signal }).catch(() => undefined);
     }

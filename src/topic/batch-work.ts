@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EachBatchPayload } from 'kafkajs';
 import { asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { sealMetadata } from './committed-metadata.ts';
 import { isOwnershipFault } from './kafkajs-faults.ts';
@@ -57,7 +58,7 @@ export function createBatchWork({ topic, handler, sessionTimeoutMs, end, log }: 
           end(current, error);
           throw lostSession(topic, current);
         }
-        log.info({ topic, partition, attempt, error: error.message }, 'commit failed, trying again');
+        note(log, 'commit_failed', { topic, partition, attempt, error: error.message });
         await sleep(100 * attempt);
       }
     }

@@ -1,6 +1,7 @@
 import { Kafka, logLevel } from 'kafkajs';
 import type { KafkaConfig, LogEntry, SASLOptions } from 'kafkajs';
 import type { ConnectionOptions } from 'node:tls';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { registerCodecs } from './codecs.ts';
 import { mendFetch } from './kafkajs-fetch.ts';
@@ -33,7 +34,6 @@ export function createKafka(connection: KafkaConnection, log: Log): Kafka {
 }
 
 function passOn({ level, namespace, log: { message, timestamp: _timestamp, stack: _stack, ...rest } }: LogEntry, log: Log): void {
-  const details = { kafkajs: namespace, ...rest };
-  if (level === logLevel.ERROR || level === logLevel.WARN) log.info(details, message);
-  else log.debug(details, message);
+  if (level === logLevel.ERROR || level === logLevel.WARN) note(log, 'kafkajs_complains', { kafkajs: namespace, message, details: rest });
+  else log.debug({ kafkajs: namespace, ...rest }, message);
 }

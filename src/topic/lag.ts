@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Admin } from 'kafkajs';
 import { asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { createKafka } from './connection.ts';
 import type { KafkaConnection } from './connection.ts';
@@ -88,7 +89,7 @@ export function watchLag({ connection, everyMs, onLag, log }: LagOptions): LagWa
       admin = connected;
       for (const { groupId, topic, member } of followed) await pollGroup(connected, groupId, topic, member);
     } catch (thrown) {
-      if (!closed) log.info({ error: asError(thrown).message }, 'Kafka did not say how far the sink is behind; asking again');
+      if (!closed) note(log, 'lag_unknown', { error: asError(thrown).message });
       admin = null;
       await connected.disconnect();
     }

@@ -1,4 +1,5 @@
 import { asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import type { KafkaConnection } from './connection.ts';
 import { createPeer, type Peer } from './producer-peer.ts';
@@ -71,7 +72,7 @@ export function createCluster(options: ClusterOptions): Cluster {
         },
         onDown(down, error) {
           if (!closed && peers.get(address) === down) {
-            log.info({ broker: address, error: error.message }, 'no connection to a Kafka broker');
+            note(log, 'broker_unreachable', { broker: address, error: error.message });
             refresh();
           }
           settle(down, false);
@@ -148,12 +149,12 @@ export function createCluster(options: ClusterOptions): Cluster {
           },
           (error: unknown) => {
             if (closed) return;
-            if (!failing) log.warn({ error: asError(error).message }, 'no Kafka broker answers');
+            if (!failing) note(log, 'kafka_silent', { error: asError(error).message });
             failing = true;
             gapMs = Math.min(refreshGapMaxMs, Math.max(refreshGapMinMs, gapMs * 2));
           },
         )
-        .catch((error: unknown) => log.error({ err: asError(error) }, 'metadata of Kafka could not be applied'))
+        .catch((error: unknown) => note(log, 'metadata_failed', { err: asError(error) }))
         .finally(() => {
           asking = false;
           if (failing) refresh();

@@ -1,3 +1,4 @@
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { partitionOfKey } from './partition.ts';
 import type { Cluster } from './producer-cluster.ts';
@@ -255,7 +256,7 @@ export function createLanes<E extends Entry>(options: LanesOptions<E>): Lanes<E>
       partition.parcels.unshift(entries.slice(0, middle), entries.slice(middle));
       return wake(partition);
     }
-    log.warn({ topic: partition.topic.name, partition: partition.index, records: entries.length, kafka: id }, 'Kafka refused records');
+    note(log, 'records_refused', { topic: partition.topic.name, partition: partition.index, records: entries.length, kafka: id });
     options.onRefused(entries, `topic ${partition.topic.name}: ${id}: ${message}`);
   }
 
@@ -301,7 +302,7 @@ export function createLanes<E extends Entry>(options: LanesOptions<E>): Lanes<E>
       }
     }
     if (old.length === 0) return;
-    log.warn({ records: old.length }, 'Kafka did not acknowledge records in time');
+    note(log, 'records_expired', { records: old.length });
     options.onExpired(old, null);
   }
 

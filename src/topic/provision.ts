@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import kafkajs from 'kafkajs';
 import type { Admin } from 'kafkajs';
 import { MillraceError, asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { createKafka } from './connection.ts';
 import type { KafkaConnection } from './connection.ts';
@@ -45,7 +46,7 @@ export async function provisionTopics(connection: KafkaConnection, topics: reado
       })),
     });
     await untilLed(admin, missing);
-    for (const { topic, partitions } of missing) log.info({ topic, partitions }, 'topic made');
+    for (const { topic, partitions } of missing) note(log, 'topic_made', { topic, partitions });
   });
 }
 
@@ -60,10 +61,10 @@ async function warnOfEarlyDeletion(admin: Admin, topics: readonly TopicPlan[], l
       const entries = new Map(configEntries.map(({ configName, configValue }) => [configName, configValue]));
       const retentionMs = Number(entries.get('retention.ms') ?? -1);
       if (retentionMs < 0 || entries.get('message.timestamp.type') !== 'CreateTime') continue;
-      log.warn({ event: 'topic_deletes_early', topic, retentionMs }, 'Kafka keeps records of this topic by their producers’ times, so one that is dated long ago may be deleted before it is read: set message.timestamp.type=LogAppendTime');
+      note(log, 'topic_deletes_early', { topic, retentionMs });
     }
   } catch (thrown) {
-    log.info({ error: asError(thrown).message }, 'how long Kafka keeps the records of topics cannot be asked');
+    note(log, 'retention_unknown', { error: asError(thrown).message });
   }
 }
 

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Kafka } from 'kafkajs';
 import { MillraceError, asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { openMetadata } from './committed-metadata.ts';
 import type { TopicId } from './committed-metadata.ts';
@@ -69,7 +70,7 @@ export function createSession(options: SessionOptions): LiveSession {
 
   const onGap = (gap: Gap): void => {
     const { partition, reason, from, to, count } = gap;
-    log.error({ event: 'offset_gap', groupId, topic, partition, reason, from: from === null ? null : String(from), to: String(to), count: count === null ? null : String(count) }, 'records were not read: their offsets are gone');
+    note(log, 'offset_gap', { groupId, topic, partition, reason, from: from === null ? null : String(from), to: String(to), count: count === null ? null : String(count) });
     options.onGap(gap);
   };
   const lookNow = async (): Promise<TopicState> => {
@@ -115,7 +116,7 @@ export function createSession(options: SessionOptions): LiveSession {
       onGap({ topic, partition, reason: finding.reason, from: finding.from, to: position, count: finding.from === null ? null : position - finding.from });
     }
     const begun = [...starts].flatMap(([partition, { committed, finding, position }]) => (finding === null && committed.offset === null && position > 0n ? [{ partition, from: '0', to: String(position) }] : []));
-    if (begun.length > 0) log.warn({ event: 'group_begins_late', groupId, topic, partitions: begun }, 'the group begins where the topic does: what was deleted before cannot be read');
+    if (begun.length > 0) note(log, 'group_begins_late', { groupId, topic, partitions: begun });
   };
 
   const session: LiveSession = {

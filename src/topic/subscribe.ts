@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConsumerCrashEvent, EachBatchPayload } from 'kafkajs';
 import { MillraceError, asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { createBatchWork } from './batch-work.ts';
 import type { BatchHandler } from './batch-work.ts';
@@ -127,7 +128,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   let announced: string | null = null;
 
   const end = (ended: LiveSession, cause: Error): void => {
-    if (endSession(ended, cause) && !closing) log.info({ groupId, topic, cause: cause.message }, 'session of the consumer group ended');
+    if (endSession(ended, cause) && !closing) note(log, 'session_ended', { groupId, topic, cause: cause.message });
   };
   const fatal = (what: string, error: Error): void => {
     if (!closing) options.onFatal(new MillraceError(fatalKafkaFault(error) ? 'kafka_refused' : 'kafka_unavailable', `the consumer of ${topic} ${what}: ${error.message}`, { cause: error }));
@@ -137,7 +138,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   const onRemade = (partitions: readonly number[], oldTopicId: string, newTopicId: string): void => {
     if (announced === newTopicId) return;
     announced = newTopicId;
-    log.error({ event: 'topic_remade', groupId, topic, partitions, oldTopicId, newTopicId }, 'the topic was deleted and made again: it is read from its earliest offset');
+    note(log, 'topic_remade', { groupId, topic, partitions, oldTopicId, newTopicId });
   };
 
   const handle = createBatchWork({ topic, handler: options.handler, sessionTimeoutMs, end, log });
@@ -152,7 +153,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
       await work;
     } catch (thrown) {
       const error = asError(thrown);
-      if (current.cause === null) log.error({ topic, partition: payload.batch.partition, err: error }, 'a batch failed; it will be read again');
+      if (current.cause === null) note(log, 'batch_failed', { topic, partition: payload.batch.partition, err: error });
       end(current, error);
     } finally {
       current.running.delete(work);
@@ -236,7 +237,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
       resume: () => consumer.resume([{ topic }]),
       onGap: options.onGap ?? (() => undefined),
     });
-    log.info({ groupId, topic, partitions }, 'consumer group joined');
+    note(log, 'group_joined', { groupId, topic, partitions });
   });
   consumer.on(consumer.events.HEARTBEAT, () => watchdog.sign());
   consumer.on(consumer.events.FETCH, () => {

@@ -1,4 +1,5 @@
 import { asError } from '../errors.ts';
+import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import type { TopicId } from './committed-metadata.ts';
 import type { LiveSession } from './session.ts';
@@ -70,12 +71,12 @@ export function startWatchdog(options: WatchdogOptions): Watchdog {
       options.onRemade([...state.earliest.keys()].sort((a, b) => a - b), id, state.id);
       options.restart(session, new Error('the topic was made again'));
     } else if (quietMs > stuckAfterMs) {
-      log.error({ event: 'consumer_stuck', groupId, topic, quietMs }, 'brokers answer, but kafkajs shows no sign of life: it is started again');
+      note(log, 'consumer_stuck', { groupId, topic, quietMs });
       options.restart(session, new Error('kafkajs shows no sign of life'));
     } else {
       const stuck = longBehind(session, state, now);
       if (stuck === null) return;
-      log.error({ event: 'partition_stuck', groupId, topic, partition: stuck.partition, position: String(stuck.position) }, 'kafkajs reads nothing of a partition that has records: it is started again');
+      note(log, 'partition_stuck', { groupId, topic, partition: stuck.partition, position: String(stuck.position) });
       options.restart(session, new Error(`partition ${stuck.partition} is stuck`));
     }
   };
@@ -113,7 +114,7 @@ export function startWatchdog(options: WatchdogOptions): Watchdog {
         answeredSinceMs = Infinity;
         log.debug({ groupId, topic, error: asError(thrown).message }, 'no broker answers');
       },
-    ).catch((thrown: unknown) => log.error({ err: asError(thrown) }, 'looking at the topic failed')).finally(() => (looking = false));
+    ).catch((thrown: unknown) => note(log, 'watch_failed', { err: asError(thrown) })).finally(() => (looking = false));
   }, options.topicPollMs ?? 3_000);
   timer.unref();
 

@@ -4,6 +4,7 @@ import { dialects } from '../../src/door/dialects/all.ts';
 import { createKeyRing } from '../../src/door/keys.ts';
 import { createDoor } from '../../src/door/server.ts';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
+import type { Fate } from '../../src/event/fate.ts';
 import { eventId } from '../../src/event/identity.ts';
 import { testLog } from '../helpers/shared-stack.ts';
 import { writeKey } from '../helpers/write-key.ts';
@@ -152,12 +153,14 @@ test('002: a retry is answered with the same id and deduplicated, and published 
 
 test('002: the receipt of an event that is not stored yet, of the key’s own tenant', async () => {
   const place = { topic: 'events', partition: 3, offset: 9_007_199_254_740_993n };
+  let away = false;
+  let fates: Fate[] = [];
   const app = createDoor({
     log: testLog(), overloaded: () => false, readiness: async () => ({ ready: true, parts: {} }), now: () => now,
     keys: createKeyRing([writeKey('k', 'acme', 'k'), writeKey('o', 'other', 'o')]), accept: async events => events.map(() => ({ ok: true, place }) as const),
     findReceipt: async (_tenant, id) => {
-      if (id.startsWith('f')) throw new Error('ClickHouse is away');
-      return null;
+      if (away || id.startsWith('f')) throw new Error('ClickHouse is away');
+      return fates;
     },
   });
   const answer = await app.inject({ method: 'POST', url: '/v1/events', payload: created, headers: bearer });
@@ -166,6 +169,16 @@ test('002: the receipt of an event that is not stored yet, of the key’s own te
   assert.deepEqual([receipt.statusCode, receipt.json()], [200, { event_id: id, status: 'accepted', topic: 'events', partition: 3, offset: '9007199254740993', received_at: '2026-06-20T00:00:00.000Z' }]);
   assert.equal((await app.inject({ url: `/v1/events/${id}`, headers: { authorization: 'Bearer o' } })).statusCode, 404);
   assert.equal((await app.inject({ url: `/v1/events/evt_${'f'.repeat(32)}`, headers: bearer })).statusCode, 503);
+  // An older record of the same id says nothing of the one that this door has just published; its own fate does.
+  const suppressed = (offset: bigint): Fate => ({ status: 'suppressed', place: { ...place, offset }, receivedAt: '2026-06-19T00:00:00.000Z', reason: 'the user was erased' });
+  const statusOf = async (): Promise<unknown> => (await app.inject({ url: `/v1/events/${id}`, headers: bearer })).json<{ status: string }>().status;
+  fates = [suppressed(7n)];
+  assert.equal(await statusOf(), 'accepted');
+  fates = [suppressed(place.offset), suppressed(7n)];
+  assert.equal(await statusOf(), 'suppressed');
+  away = true;
+  const silent = await app.inject({ url: `/v1/events/${id}`, headers: bearer });
+  assert.deepEqual([silent.statusCode, silent.json<{ error: { details: unknown } }>().error.details], [503, receipt.json()]);
 });
 
 test('002: all four fields are required, times have a zone, and no key is a 401 that asks for Bearer', async () => {

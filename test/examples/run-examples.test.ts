@@ -87,7 +87,17 @@ test('send.mjs: a hundred events, counted', async () => {
   assert.equal(code, 0, `${stdout}\n${stderr}`);
   assert.equal(stdout, 'sent 100: 100 accepted, 0 rejected\nrows in ClickHouse: 100\n');
   assert.deepEqual(await system.query(`SELECT toUInt32(count()) AS n FROM events WHERE event = 'Song Played'`), [{ n: 100 }]);
-  assert.notEqual((await run(process.execPath, ['examples/send.mjs'], { MILLRACE_KEY: 'unknown' })).code, 0);
+  const nobody = `http://127.0.0.1:${await freePort('127.0.0.1')}`;
+  const cases: [Record<string, string>, RegExp][] = [
+    [{ MILLRACE_KEY: 'unknown' }, /^send\.mjs: .* answered 401: [^\n]*\n$/],
+    [{ MILLRACE_URL: nobody }, /^send\.mjs: nothing answers at http:\/\/127\.0\.0\.1:\d+: start it with npm start, or set MILLRACE_URL\n$/],
+    [{ CLICKHOUSE_URL: nobody }, /^send\.mjs: no ClickHouse answers at [^\n]*\n$/],
+  ];
+  for (const [more, message] of cases) {
+    const ended = await run(process.execPath, ['examples/send.mjs'], more);
+    assert.equal(ended.code, 1);
+    assert.match(ended.stderr, message);
+  }
 });
 
 test('demo: the numbers agree with each other and with the table', async () => {

@@ -2,16 +2,20 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import assert from 'node:assert/strict';
+import { requireDoorPort } from '../../src/compose.ts';
+import { readConfig } from '../../src/config.ts';
 import { MillraceError } from '../../src/errors.ts';
 import { openDataFolder } from '../../src/local/data-folder.ts';
 import { requireSpace } from '../../src/local/jars.ts';
 import { processInfo } from '../../src/local/process-info.ts';
 import { requirePort } from '../../src/local/ports.ts';
 import { createLog } from '../../src/telemetry.ts';
+import { packageRoot } from '../helpers/local.ts';
 
 const log = createLog('silent');
 
@@ -35,6 +39,47 @@ test('a path that cannot be a folder is data_unwritable', async (t) => {
   await writeFile(join(dir, 'file'), '');
   await assert.rejects(openDataFolder(join(dir, 'file'), log), (error: unknown) => error instanceof MillraceError && error.code === 'data_unwritable');
   await assert.rejects(openDataFolder(join(dir, 'file', 'below'), log), (error: unknown) => error instanceof MillraceError && error.code === 'data_unwritable');
+});
+
+test('a file, and where no folder can be made: one line that says what to do, at once', { timeout: 10_000 }, async (t) => {
+  const file = join(await temporary(t), 'file');
+  await writeFile(file, '');
+  for (const [dir, why] of [[file, 'it is a file'], ['/proc/millrace/data', '/proc takes no folders']] as const) {
+    await assert.rejects(openDataFolder(dir, log), (error: unknown) => {
+      assert.ok(error instanceof MillraceError);
+      assert.deepEqual([error.code, error.message, error.hint], ['data_unwritable', `the data folder ${dir} cannot be written: ${why}`, 'Make it writable, or set MILLRACE_DATA to another folder.']);
+      return true;
+    });
+  }
+});
+
+test('a host that is no name, or another machine’s: one line that says what to do', async () => {
+  for (const [host, why] of [['no.such.host.invalid', 'that is no name of a machine'], ['192.0.2.1', 'that is no address of this machine']] as const) {
+    await assert.rejects(requirePort(host, 8080, 'the door', 'PORT'), (error: unknown) => {
+      assert.ok(error instanceof MillraceError);
+      assert.deepEqual([error.code, error.message], ['config_invalid', `the door cannot listen on ${host}: ${why}`]);
+      assert.match(error.hint ?? '', /^Set HOST to /);
+      return true;
+    });
+  }
+});
+
+test('a second `millrace up` of the same folder is told of the first, not of the port', async (t) => {
+  const dataDir = await temporary(t);
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => { server.close(); });
+  const { port } = server.address() as AddressInfo;
+  const config = readConfig({ PORT: String(port), MILLRACE_DATA: dataDir }, packageRoot, dataDir, 'up');
+  await assert.rejects(requireDoorPort(config), (error: unknown) => error instanceof MillraceError && error.code === 'port_taken');
+  const other = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
+  t.after(() => { other.kill('SIGKILL'); });
+  await once(other, 'spawn');
+  await writeFile(join(dataDir, 'lock'), JSON.stringify({ pid: other.pid, startedAt: (await processInfo(other.pid!))?.startedAt }));
+  await assert.rejects(requireDoorPort(config), (error: unknown) => error instanceof MillraceError && error.code === 'data_locked' && error.message.endsWith(`process ${other.pid}`));
+  // With every part elsewhere the folder is nobody's concern.
+  const elsewhere = { ...config, kafka: { ...config.kafka, brokers: ['k:9092'] }, registry: { ...config.registry, url: 'http://r' }, clickhouse: { ...config.clickhouse, url: 'http://c' } };
+  await assert.rejects(requireDoorPort(elsewhere), (error: unknown) => error instanceof MillraceError && error.code === 'port_taken');
 });
 
 test('too little room is disk_full, with how much is needed', async (t) => {
