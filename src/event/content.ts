@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { CanonicalEvent } from './canonical.ts';
 import { elementSpans, isDeeperThan, memberSpans } from './json-text.ts';
-import { clockToleranceMs } from './segment.ts';
+import { clockToleranceMs, originalTime } from './segment.ts';
 import { parseTime } from './time.ts';
 import { trimOf } from './trim.ts';
 
@@ -32,22 +32,26 @@ function sentTime(event: CanonicalEvent): number | string | null {
   // Only a time that equals the receipt may be a default, and only one with a `sentAt` far from it was corrected.
   const corrected = event.sentAtMs !== null && Math.abs(event.receivedAtMs - event.sentAtMs) > clockToleranceMs;
   if (!corrected && event.timestampMs !== event.receivedAtMs) return event.timestampMs;
-  const member = timeMembers[event.dialect] ?? 'timestamp';
-  const sent = memberOf(event.raw, member);
-  if (sent === undefined || sent === null) return null;
+  const members = membersOf(event.raw);
+  const sent = memberOf(members, timeMembers[event.dialect] ?? 'timestamp');
+  if (sent === undefined || sent === null) return event.dialect === 'segment' ? originalTime(members) : null;
   if (typeof sent === 'string') return parseTime(sent) ?? sent;
   // Seconds or milliseconds; or a member of that name which is no time of the event at all.
   return typeof sent === 'number' && [sent, sent * 1_000].includes(event.timestampMs) ? event.timestampMs : JSON.stringify(sent);
 }
 
 /** The raw text of a direct producer's Avro record may be anything. */
-function memberOf(text: string, name: string): unknown {
+function membersOf(text: string): Readonly<Record<string, unknown>> {
   try {
     const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
   } catch {
-    return undefined;
+    return {};
   }
+}
+
+function memberOf(members: Readonly<Record<string, unknown>>, name: string): unknown {
+  return Object.hasOwn(members, name) ? members[name] : undefined;
 }
 
 function withoutAdded(context: string | null): string | null {

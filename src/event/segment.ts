@@ -35,7 +35,8 @@ export interface SegmentSource {
  * One event of Segment's shape (its spec's common fields and six calls) as a canonical event.
  * `text` is the event's JSON text and `value` what JSON.parse made of it.
  * Reads what SDKs send, leniently where nothing is lost: null is absent, a number as an id is its decimal text,
- * an empty user id is absent, a missing `timestamp` is the receipt.
+ * an empty user id is absent, an empty array is an empty object (PHP writes both as []),
+ * a missing `timestamp` is `originalTimestamp` (RudderStack's name for it), else the receipt.
  */
 export function readSegmentEvent(value: unknown, text: string, source: SegmentSource): EventResult {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
@@ -71,12 +72,13 @@ export function readSegmentEvent(value: unknown, text: string, source: SegmentSo
   const event = read.string('event');
   const name = read.string('name');
   const category = read.string('category');
-  const properties = read.object('properties');
-  const ownTraits = read.object('traits');
-  const context = read.object('context') ?? source.defaults?.context ?? null;
-  const integrations = read.object('integrations') ?? source.defaults?.integrations ?? null;
+  const object = (field: string): string | null => (isEmptyArray(fields[field]) ? '{}' : read.object(field));
+  const properties = object('properties');
+  const ownTraits = object('traits');
+  const context = object('context') ?? source.defaults?.context ?? null;
+  const integrations = object('integrations') ?? source.defaults?.integrations ?? null;
   const sentAtMs = time('sentAt', fields['sentAt'] ?? source.defaults?.sentAt);
-  const clientMs = time('timestamp', fields['timestamp']);
+  const clientMs = time('timestamp', fields['timestamp']) ?? originalTime(fields);
   const fault = read.fault();
   if (fault !== null) return { ok: false, ...fault, messageId: sentMessageId };
 
@@ -114,6 +116,16 @@ export function readSegmentEvent(value: unknown, text: string, source: SegmentSo
       raw: text,
     },
   };
+}
+
+/** What RudderStack's SDKs send in place of `timestamp`. No field of Segment's: where it is no time it is not refused. */
+export function originalTime(fields: Readonly<Record<string, unknown>>): number | null {
+  const sent = Object.hasOwn(fields, 'originalTimestamp') ? fields['originalTimestamp'] : null;
+  return typeof sent === 'string' ? parseTime(sent) : null;
+}
+
+function isEmptyArray(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
 }
 
 function isEventType(type: unknown): type is EventType {

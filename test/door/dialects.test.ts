@@ -294,6 +294,9 @@ test('browsers: a preflight of any path, CORS on every answer, the settings of t
   const settings = await app.inject({ url: '/v1/projects/k/settings', headers: { host: 'in.example:8080' } });
   assert.equal(settings.statusCode, 200);
   assert.equal(settings.json<{ integrations: { 'Segment.io': { apiHost: string } } }>().integrations['Segment.io'].apiHost, 'in.example:8080/v1');
+  const protocolOf = async (headers: Record<string, string>): Promise<string> =>
+    (await app.inject({ url: '/v1/projects/k/settings', headers })).json<{ integrations: { 'Segment.io': { protocol: string } } }>().integrations['Segment.io'].protocol;
+  assert.deepEqual([await protocolOf({}), await protocolOf({ 'x-forwarded-proto': 'https' })], ['http', 'https']);
   assert.equal((await app.inject('/v1/projects/unknown/settings')).statusCode, 404);
 });
 

@@ -51,6 +51,15 @@ test('a time that was not sent says nothing; one that was, does', () => {
   assert.notEqual(timed('2025-01-01T00:00:00Z'), contentHash(read(event)));
 });
 
+test('the time that RudderStack’s SDKs send counts as sent, also where the client’s clock was corrected', () => {
+  const at = (more: string, receivedAtMs: number): string => contentHash(read(`{"type":"track","messageId":"m","userId":"u","event":"E"${more}}`, { receivedAtMs }));
+  const received = Date.parse('2025-01-02T00:00:00Z');
+  const sent = '"originalTimestamp":"2025-01-01T00:00:00Z"';
+  assert.equal(at(`,${sent},"sentAt":"2025-01-01T00:00:01Z"`, received), at(`,"sentAt":"2025-01-01T09:00:01Z",${sent}`, received + 60_000));
+  assert.equal(at(`,${sent}`, received), at(',"timestamp":"2025-01-01T00:00:00Z"', received));
+  assert.notEqual(at(`,${sent},"sentAt":"2025-01-01T00:00:01Z"`, received), at('', received));
+});
+
 test('a number that is called timestamp and is not the event’s time does not make a retry a conflict', () => {
   const foreign = (receivedAtMs: number): CanonicalEvent => ({ ...read('{"type":"track","messageId":"m","userId":"u","event":"E"}', { receivedAtMs }), dialect: 'json', raw: '{"id":1,"timestamp":77}' });
   assert.equal(contentHash(foreign(1)), contentHash(foreign(2)));

@@ -58,7 +58,7 @@ test('what is missing or of the wrong type is refused with its pointer', () => {
     ['{"type":"track","userId":"u","event":""}', 'field_missing', '/event'],
     ['{"type":"track","userId":"u","event":7}', 'field_invalid', '/event'],
     ['{"type":"group","userId":"u"}', 'field_missing', '/groupId'],
-    ['{"type":"page","userId":"u","properties":[]}', 'field_invalid', '/properties'],
+    ['{"type":"page","userId":"u","properties":[{}]}', 'field_invalid', '/properties'],
     ['{"type":"page","userId":"u","context":"x"}', 'field_invalid', '/context'],
     ['{"type":"page","userId":"u","integrations":1}', 'field_invalid', '/integrations'],
     ['{"type":"identify","userId":"u","traits":[1]}', 'field_invalid', '/traits'],
@@ -89,6 +89,21 @@ test('a timestamp is kept, defaults to receipt, and is shifted where the clientâ
   assert.equal(at('{"type":"page","userId":"u","timestamp":"2025-03-15T14:20:00Z","sentAt":"2025-03-15T14:26:00Z"}'), '2025-03-15T14:20:00.000Z');
   assert.equal(at('{"type":"page","userId":"u","timestamp":"2025-03-15T10:00:00Z","sentAt":"2025-03-15T10:30:00Z"}'), '2025-03-15T14:00:00.000Z');
   assert.equal(at('{"type":"page","userId":"u","timestamp":"2025-03-15T18:00:00Z","sentAt":"2025-03-15T18:30:00Z"}'), '2025-03-15T14:00:00.000Z');
+});
+
+test('RudderStackâ€™s originalTimestamp is the time where there is no timestamp', () => {
+  const at = (times: string): string => new Date(event(`{"type":"page","userId":"u",${times}}`).timestampMs).toISOString();
+  assert.equal(at('"originalTimestamp":"2020-01-02T03:04:05.005678901Z"'), '2020-01-02T03:04:05.005Z');
+  assert.equal(at('"timestamp":null,"originalTimestamp":"2020-01-02T03:04:05Z"'), '2020-01-02T03:04:05.000Z');
+  assert.equal(at('"timestamp":"2021-01-01T00:00:00Z","originalTimestamp":"2020-01-02T03:04:05Z"'), '2021-01-01T00:00:00.000Z');
+  assert.equal(at('"originalTimestamp":"2025-03-15T10:00:00Z","sentAt":"2025-03-15T10:30:00Z"'), '2025-03-15T14:00:00.000Z');
+  for (const none of ['"yesterday"', '7', 'null']) assert.equal(at(`"originalTimestamp":${none}`), '2025-03-15T14:30:00.000Z');
+});
+
+test('an empty array is an empty object, as PHP writes it; the raw text stays', () => {
+  const text = '{"type":"identify","userId":"u","traits":[],"properties":[],"integrations":[],"context":[]}';
+  const { traits, properties, integrations, context, raw } = event(text, { defaults: { context: '{"a":1}', integrations: '{"All":false}', sentAt: null } });
+  assert.deepEqual({ traits, properties, integrations, context, raw }, { traits: '{}', properties: '{}', integrations: '{}', context: '{}', raw: text });
 });
 
 test('traits of an identify may stand in its context', () => {
