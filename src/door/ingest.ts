@@ -13,6 +13,7 @@ import type { KeyRing, WriteKey } from './keys.ts';
 import { tokenOf } from './keys.ts';
 import type { Known } from './known.ts';
 import { lettersOf } from './letters.ts';
+import type { Machine } from './machine.ts';
 import type { RateLimiter } from './rate-limit.ts';
 import { sendError } from './reply.ts';
 import type { EventError } from './reply.ts';
@@ -38,7 +39,7 @@ export type OnEvents = (events: { dialect: string; key: string; result: 'accepte
 
 export interface IngestDoor {
   keys: KeyRing;
-  limiter: RateLimiter;
+  takeRate: Machine['takeRate'];
   /** What refused events of a batch leave; resolves when Kafka has them, or never will. */
   bury: (letters: readonly DeadLetter[], dropped: number) => Promise<void>;
   letterLimiter: RateLimiter;
@@ -109,7 +110,7 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
     const envelope = openEnvelope(value, text, route);
     if (!envelope.ok) return sendError(request, reply, envelope.code, envelope.message);
     if (key.rateLimit !== null) {
-      const rate = door.limiter.take(key.id, key.rateLimit, envelope.events.length);
+      const rate = await door.takeRate(key.id, key.rateLimit, envelope.events.length);
       reply.header('x-ratelimit-limit', String(rate.limit)).header('x-ratelimit-remaining', String(rate.remaining)).header('x-ratelimit-reset', String(rate.resetSeconds));
       if (!rate.ok) {
         tell(request, door, 'rate_limited', envelope.events.length);

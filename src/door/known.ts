@@ -1,10 +1,10 @@
 import { contentHash } from '../event/content.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
 import { eventId } from '../event/identity.ts';
-import type { Place } from '../event/row.ts';
 import { asError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
 import type { Accepted } from './accept.ts';
+import type { RecentIds } from './recent-ids.ts';
 
 /*
  * Whether an event is known already, for the answers of dialects that say so. Never falsely known: what is not found is published,
@@ -12,7 +12,7 @@ import type { Accepted } from './accept.ts';
  *
  *   asked of                     finds
  *   -------------------------    -------------------------------------------------------------------
- *   the recent ones              what this process has published, or is publishing now: a second request waits for the first
+ *   the recent ids               what this machine has published, or is publishing now: a second request waits for the first
  *   ClickHouse                   what is stored, by whichever process, on whatever day; where it can't say in time: nothing
  */
 
@@ -24,66 +24,40 @@ export type Once = { kind: 'published'; result: Accepted } | { kind: 'same' } | 
 export interface Known {
   /** Publishes an event unless it is known: `same`, or `other` where it is known with another content. */
   once(event: CanonicalEvent, publish: () => Promise<Accepted>): Promise<Once>;
-  /** Where a recent event of a tenant was published, by its UUID; null for all others. */
-  recent(tenant: string, eventId: string): { place: Place; receivedAtMs: number } | null;
-}
-
-interface Entry {
-  hash: string;
-  /** Whether it was published or found. */
-  settled: Promise<boolean>;
-  published: { tenant: string; place: Place; receivedAtMs: number } | null;
 }
 
 export interface KnownOptions {
+  recent: RecentIds;
   /** Null: only the recent ones are asked. */
   findStored: FindStored | null;
-  /** Ids that are remembered. */
-  maxRecent?: number;
   /** How long look-ups are gathered into one question. */
   gatherMs?: number;
   log: Log;
 }
 
-export function createKnown({ findStored, maxRecent = 100_000, gatherMs = 3, log }: KnownOptions): Known {
-  const recent = new Map<string, Entry>();
+export function createKnown({ recent, findStored, gatherMs = 3, log }: KnownOptions): Known {
   const lookUp = gather(findStored, gatherMs, log);
-
+  // "0" where the hash is not known.
   const verdict = (before: string, now: string): Once => ({ kind: before === '0' || before === now ? 'same' : 'other' });
   return {
-    recent(tenant, id) {
-      const found = recent.get(id)?.published ?? null;
-      return found?.tenant === tenant ? found : null;
-    },
     async once(event, publish) {
       const id = eventId(event.tenant, event.messageId);
       const hash = contentHash(event);
-      for (;;) {
-        const entry = recent.get(id);
-        if (entry === undefined) break;
-        if (await entry.settled) return verdict(entry.hash, hash);
-        // It failed, and was forgotten; whoever comes first tries again.
-      }
-      let settle: (ok: boolean) => void = () => undefined;
-      const entry: Entry = { hash, settled: new Promise(resolve => (settle = resolve)), published: null };
-      recent.set(id, entry);
-      // The oldest goes: a Map keeps the order of insertion.
-      if (recent.size > maxRecent) recent.delete(recent.keys().next().value ?? '');
-      let ok = false;
+      const claim = await recent.claim(id);
+      if (claim.kind === 'known') return verdict(claim.hash, hash);
+      let known: string | null = null;
       try {
         const stored = await lookUp(id);
         if (stored !== null) {
-          entry.hash = stored === '0' ? hash : stored;
-          ok = true;
+          known = stored === '0' ? hash : stored;
           return verdict(stored, hash);
         }
         const result = await publish();
-        ok = result.ok;
-        if (result.ok && result.place !== undefined) entry.published = { tenant: event.tenant, place: result.place, receivedAtMs: event.receivedAtMs };
+        if (result.ok) known = hash;
         return { kind: 'published', result };
       } finally {
-        if (!ok && recent.get(id) === entry) recent.delete(id);
-        settle(ok);
+        // What failed is nobody's: whoever waited for it tries it.
+        claim.settle(known);
       }
     },
   };

@@ -26,14 +26,16 @@ export interface RateState {
 
 export interface RateLimiter {
   /** Takes tokens of a key for so many events. */
-  take(keyId: string, limit: RateLimit, events: number): RateState;
+  take: (keyId: string, limit: RateLimit, events: number) => RateState;
 }
 
-/** `now` is a clock that only runs forward, in milliseconds. One process has its own buckets. */
-export function createRateLimiter(now: () => number): RateLimiter {
+/** `now` is a clock that only runs forward, in milliseconds. Of so many `parts` of a machine each has its own buckets, and its part of every limit. */
+export function createRateLimiter(now: () => number, parts = 1): RateLimiter {
   const buckets = new Map<string, { tokens: number; atMs: number }>();
   return {
-    take(keyId, { eventsPerSecond, burst }, events) {
+    take(keyId, limit, events) {
+      const eventsPerSecond = limit.eventsPerSecond / parts;
+      const burst = Math.max(1, limit.burst / parts);
       const atMs = now();
       const before = buckets.get(keyId) ?? { tokens: burst, atMs };
       const tokens = Math.min(burst, before.tokens + ((atMs - before.atMs) / 1_000) * eventsPerSecond);

@@ -2,8 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { maxBodyBytes } from './body.ts';
 
-/** What all bodies that are on their way in, or at work, may hold together. */
-export const maxHeldBytes = 128 * 1024 * 1024;
+/** What all bodies that are on their way in, or at work, may hold together: 128 MiB, a part for each worker, in which the largest body has room. */
+export const heldBytesOf = (workers: number): number => Math.max(2 * maxBodyBytes, Math.floor((128 * 1024 * 1024) / workers));
 
 class BodyRefused extends Error {
   readonly statusCode: 413 | 503;
@@ -19,7 +19,7 @@ class BodyRefused extends Error {
  * connection gone, so that many slow senders cannot fill the memory: over `maxHeldBytes` a body is refused with 503.
  * `onHeld` is told of each change, all bytes together.
  */
-export function receiveBodies(app: FastifyInstance, onHeld: (bytes: number) => void = () => undefined): void {
+export function receiveBodies(app: FastifyInstance, maxHeldBytes: number, onHeld: (bytes: number) => void = () => undefined): void {
   let held = 0;
   const hold = (bytes: number): void => onHeld((held += bytes));
   const owned = new WeakMap<FastifyRequest, number>();

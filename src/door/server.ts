@@ -19,10 +19,12 @@ import type { OnEvents } from './ingest.ts';
 import type { KeyRing } from './keys.ts';
 import { createKnown } from './known.ts';
 import type { FindStored } from './known.ts';
+import { loneDoor } from './machine.ts';
+import type { Machine } from './machine.ts';
 import { createRateLimiter } from './rate-limit.ts';
 import { serveReceipts } from './receipts.ts';
 import type { FindReceipt } from './receipts.ts';
-import { receiveBodies } from './receive.ts';
+import { heldBytesOf, receiveBodies } from './receive.ts';
 import { errorBody, sendError } from './reply.ts';
 
 /** What /readyz shows: `ready` decides the status, the rest is for people. */
@@ -45,18 +47,27 @@ export interface HealthOptions {
   onResponse?: (answer: Answered) => void;
   /** Told how many bytes the bodies at work hold together. */
   onHeld?: (bytes: number) => void;
+  /** Processes that share the bound of bodies on their way in. Default 1. */
+  workers?: number;
+  /** How long clients may take, in ms. */
+  patience?: { headers: number; request: number; idle: number };
   log: Log;
 }
+
+/** Slow and idle clients give their connection back: the head of a request and all of it in so long, and the next one after so long. */
+const usualPatience = { headers: 10_000, request: 30_000, idle: 72_000 };
 
 export interface DoorOptions extends HealthOptions {
   keys: KeyRing;
   accept: AcceptEvents;
   /** Keeps what was refused inside a batch; `dropped` more were not kept. Default: nothing is kept. */
   bury?: (letters: readonly DeadLetter[], dropped: number) => Promise<void>;
-  /** Which events are stored already; null or left out: only those that this door has seen are known. */
+  /** Which events are stored already; null or left out: only those that this machine has seen are known. */
   findStored?: FindStored | null;
-  /** Null or left out: receipts say only what this door has published lately. */
+  /** Null or left out: receipts say only what this machine has published lately. */
   findReceipt?: FindReceipt | null;
+  /** What it shares with other doors of its machine; left out: it is the only one. */
+  machine?: Machine;
   /** Too much waits for Kafka: new requests are turned away before their body is read. */
   overloaded: () => boolean;
   onEvents?: OnEvents;
@@ -68,21 +79,25 @@ export interface DoorOptions extends HealthOptions {
 
 /** The HTTP front door. Call `listen` on it, or `inject` in a test. */
 export function createDoor(options: DoorOptions): FastifyInstance {
-  const app = createHealthServer(options);
+  const monotonicNow = options.monotonicNow ?? (() => performance.now());
+  const machine = options.machine ?? loneDoor(monotonicNow);
+  const app = createHealthServer({ workers: machine.workers, ...options });
   app.addHook('onRequest', async (request, reply) => {
     if (request.method === 'POST' && options.overloaded()) return sendError(request, reply, 'unavailable', 'too many events wait for Kafka; try again');
   });
-  const monotonicNow = options.monotonicNow ?? (() => performance.now());
-  const known = createKnown({ findStored: options.findStored ?? null, log: options.log });
   serveBrowsers(app, options.keys);
-  serveReceipts(app, { keys: options.keys, known, find: options.findReceipt ?? null });
+  serveReceipts(app, { keys: options.keys, findRecent: machine.findRecent, find: options.findReceipt ?? null });
   registerDialects(app, dialects, {
     keys: options.keys,
-    accept: options.accept,
+    accept: async (events, traceparent) => {
+      const results = await options.accept(events, traceparent);
+      machine.notePlaces(events, results);
+      return results;
+    },
     now: options.now ?? Date.now,
-    limiter: createRateLimiter(monotonicNow),
-    letterLimiter: createRateLimiter(monotonicNow),
-    known,
+    takeRate: machine.takeRate,
+    letterLimiter: createRateLimiter(monotonicNow, machine.workers),
+    known: createKnown({ recent: machine.recent, findStored: options.findStored ?? null, log: options.log }),
     bury: options.bury ?? (() => Promise.resolve()),
     newMessageId: options.newMessageId ?? randomUUID,
     onEvents: options.onEvents ?? (() => undefined),
@@ -91,7 +106,7 @@ export function createDoor(options: DoorOptions): FastifyInstance {
 }
 
 /** The paths that every role answers: /livez, /readyz and /metrics. The door builds on it; a sink alone has nothing else. */
-export function createHealthServer({ readiness, metrics, onResponse, onHeld, log }: HealthOptions): FastifyInstance {
+export function createHealthServer({ readiness, metrics, onResponse, onHeld, workers = 1, patience = usualPatience, log }: HealthOptions): FastifyInstance {
   let closing = false;
   const loggerInstance: FastifyBaseLogger = log;
   /** What each connection has still to be answered, and the connections that have sent what is no HTTP. */
@@ -103,10 +118,9 @@ export function createHealthServer({ readiness, metrics, onResponse, onHeld, log
     bodyLimit: maxBodyBytes,
     requestIdHeader: false,
     genReqId: request => requestId(request.headers['x-request-id']),
-    // Slow and idle clients give their connection back.
-    requestTimeout: 30_000,
+    requestTimeout: patience.request,
     // Node looks for such clients every 30 s by default.
-    http: { connectionsCheckingInterval: 1_000, headersTimeout: 10_000, requireHostHeader: false },
+    http: { connectionsCheckingInterval: 1_000, headersTimeout: patience.headers, requireHostHeader: false },
     return503OnClosing: false,
     frameworkErrors: (error, request, reply) => {
       sendError(request, reply.header('x-request-id', request.id), 'bad_request', error.message);
@@ -116,14 +130,14 @@ export function createHealthServer({ readiness, metrics, onResponse, onHeld, log
         if (code !== null) onResponse?.({ ...noRequest, code, status: catalogue[code].status, requestId: '' });
       });
     },
-    keepAliveTimeout: 72_000,
+    keepAliveTimeout: patience.idle,
     forceCloseConnections: 'idle',
     // Write keys in a URL have up to 512 characters, each of them perhaps percent-encoded.
     // A host that was given with a slash at its end makes two of them.
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 8_192 },
     exposeHeadRoutes: false,
   });
-  receiveBodies(app, onHeld);
+  receiveBodies(app, heldBytesOf(workers), onHeld);
   // A client that has closed its own side still reads the answer. Not in Node's types.
   (app.server as { httpAllowHalfOpen?: boolean }).httpAllowHalfOpen = true;
 

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import type { Accepted } from '../../src/door/accept.ts';
 import { createKnown } from '../../src/door/known.ts';
 import type { FindStored } from '../../src/door/known.ts';
+import { createRecentIds } from '../../src/door/recent-ids.ts';
 import { contentHash } from '../../src/event/content.ts';
 import { eventId } from '../../src/event/identity.ts';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
@@ -14,7 +15,7 @@ const event = (messageId: string, properties = '{"a":1}'): CanonicalEvent => ({
 });
 const good = async (): Promise<Accepted> => ({ ok: true });
 const bad = async (): Promise<Accepted> => ({ ok: false, retryable: true, message: 'no' });
-const known = (findStored: FindStored | null = null, maxRecent = 10) => createKnown({ findStored, maxRecent, gatherMs: 1, log: testLog() });
+const known = (findStored: FindStored | null = null, maxRecent = 10) => createKnown({ recent: createRecentIds(maxRecent), findStored, gatherMs: 1, log: testLog() });
 
 test('what could not be published is not known; whoever waited for it tries it', async () => {
   const asked = known();
