@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Config } from './config.ts';
+import { createEventAvro } from './contract/event-avro.ts';
 import type { EventAvro } from './contract/event-avro.ts';
 import { createForeignReader } from './contract/foreign.ts';
 import { createRecordReader } from './contract/read-record.ts';
@@ -75,6 +76,11 @@ export function buryIn(publisher: Publisher, topic: string): BuryDeadLetters {
     const results = await publisher.publish(letters.map(letter => deadLetterRecord(topic, letter)));
     for (const result of results) if (!result.ok) throw result.error;
   };
+}
+
+/** Registers the schema of the events topic's values, and says its id. */
+export function registerSchema(config: Config, endpoints: Endpoints): Promise<number> {
+  return registryOf(endpoints).register(`${config.topic.events}-value`, createEventAvro(schemaPath(config)).schemaText);
 }
 
 export function registryOf(endpoints: Endpoints): Registry {

@@ -1,4 +1,4 @@
-import { buryIn, listen, registryOf, schemaPath } from './compose-parts.ts';
+import { buryIn, listen, registerSchema, schemaPath } from './compose-parts.ts';
 import type { Deps, Role } from './compose-parts.ts';
 import type { Config } from './config.ts';
 import { watchConfig } from './config-watch.ts';
@@ -7,6 +7,7 @@ import type { Accepted } from './door/accept.ts';
 import { createKeyRing } from './door/keys.ts';
 import type { KeyRing } from './door/keys.ts';
 import { dialects } from './door/dialects/all.ts';
+import type { Machine } from './door/machine.ts';
 import { createDoor } from './door/server.ts';
 import type { Readiness } from './door/server.ts';
 import { endpointsOf } from './endpoints.ts';
@@ -20,6 +21,7 @@ import { startLocalStack } from './local/stack.ts';
 import type { LocalStack } from './local/stack.ts';
 import { measureDoor, measureNotices } from './measure.ts';
 import { createMetrics } from './metrics.ts';
+import type { Exposition } from './metrics.ts';
 import { createClickHouse } from './sink/clickhouse.ts';
 import { createEventTables } from './sink/event-tables.ts';
 import { findEvent } from './sink/find-event.ts';
@@ -34,6 +36,7 @@ export type { Deps, Endpoints, Role };
 export * from './compose-replay.ts';
 export * from './compose-sink.ts';
 export * from './compose-tools.ts';
+export * from './compose-workers.ts';
 
 /** Dead letters may be as large as a record can get, and then some headers. */
 const deadLetterBytes = 8 * 1024 * 1024;
@@ -87,12 +90,32 @@ export interface RunningDoor extends Role {
 /** How long a request may wait for ClickHouse to say whether its event is known, in ms; after that it is published. */
 const lookUpMs = 1_000;
 
+/** What a door is handed by the process that it is a part of. */
+export interface DoorPlace {
+  /** More of /readyz. */
+  readiness?: () => Promise<Record<string, string>>;
+  /** Of the events topic's values; left out: they are registered. */
+  schemaId?: number;
+  /** What it shares with other doors of this machine; left out: it is the only one. */
+  machine?: Machine;
+  /** What /metrics shows; left out: its own. */
+  exposition?: () => Promise<Exposition>;
+  /** Hands over changed configurations; left out: it looks at the file. */
+  follow?: (onConfig: (next: Config) => void) => void;
+  /** Whether a Kafka that does not answer is a fault. Default true. */
+  waitForKafka?: boolean;
+}
+
+/** Of what waits for Kafka to acknowledge it: 64 MiB, a part for each worker, in which a large batch has room. */
+const inFlightBytesOf = (workers: number): number => Math.max(16, 64 / workers) * 1024 * 1024;
+
 /** The HTTP front door. Throws where the registry, Kafka or the port can't be had. */
-export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps, extraReadiness: () => Promise<Record<string, string>> = () => Promise.resolve({})): Promise<RunningDoor> {
+export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps, place: DoorPlace = {}): Promise<RunningDoor> {
   const { log, metrics = createMetrics() } = deps;
+  const { machine, exposition = metrics.exposition } = place;
   const avro = createEventAvro(schemaPath(config));
-  const schemaId = await registryOf(endpoints).register(`${config.topic.events}-value`, avro.schemaText);
-  const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.events, config.topic.deadLetters], log });
+  const schemaId = place.schemaId ?? (await registerSchema(config, endpoints));
+  const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.events, config.topic.deadLetters], maxInFlightBytes: inFlightBytesOf(machine?.workers ?? 1), log });
   const buryAll = buryIn(publisher, config.topic.deadLetters);
   const keys = createKeyRing(config.writeKeys);
   const clickhouse = endpoints.clickhouse.url === '' ? null : createClickHouse(endpoints.clickhouse);
@@ -112,7 +135,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   };
   const readiness = async (): Promise<Readiness> => {
     const ready = publisher.ready();
-    return { ready, parts: { kafka: ready ? 'ok' : 'not answering', schema: `id ${schemaId}`, ...(await extraReadiness()) } };
+    return { ready, parts: { kafka: ready ? 'ok' : 'not answering', schema: `id ${schemaId}`, ...(await place.readiness?.()) } };
   };
   const app = createDoor({
     keys,
@@ -133,11 +156,14 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     },
     overloaded: () => publisher.inFlight().full,
     readiness,
-    metrics: metrics.exposition,
+    ...(machine && { machine }),
+    metrics: () => exposition().catch(() => metrics.exposition()),
     ...meter,
     log,
   });
-  const watching = deps.reload === undefined ? null : watchConfig({ path: config.configPath, read: deps.reload, log, onConfig: next => takeConfig(config, next, keys, log) });
+  const onConfig = (next: Config): void => takeConfig(config, next, keys, log);
+  place.follow?.(onConfig);
+  const watching = deps.reload === undefined ? null : watchConfig({ path: config.configPath, read: deps.reload, log, onConfig });
   const close = async (): Promise<void> => {
     watching?.close();
     await app.close();
@@ -146,7 +172,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   };
   try {
     const url = await listen(app, config);
-    await until(() => publisher.ready(), 15_000, new MillraceError('kafka_unavailable', `Kafka at ${endpoints.kafka.brokers.join(', ')} does not answer`));
+    if (place.waitForKafka !== false) await until(() => publisher.ready(), 15_000, new MillraceError('kafka_unavailable', `Kafka at ${endpoints.kafka.brokers.join(', ')} does not answer`));
     return {
       url,
       publisher,

@@ -9,6 +9,8 @@ import { MillraceError, asError } from './errors.ts';
 export interface Config {
   host: string;
   port: number;
+  /** Door processes; 1: the door is in the process that is started. */
+  workers: number;
   logLevel: string;
   kafka: {
     /** Null: the embedded one. */
@@ -71,6 +73,7 @@ export const variables = {
   MILLRACE_CACHE: "folder of the embedded stack's downloads (.millrace/cache beside package.json)",
   MILLRACE_TOPIC_PARTITIONS: 'partitions of the events topic, when it is made (12)',
   MILLRACE_TOPIC_RETENTION_HOURS: 'how long Kafka keeps events, when the topic is made (168)',
+  MILLRACE_WORKERS: 'door processes that share the port (1); --workers says the same',
   MILLRACE_LOG_LEVEL: 'trace, debug, info, warn, error, fatal or silent (info; of `up` warn)',
   JAVA_HOME: 'the Java that runs the embedded Kafka and registry; unset: java on PATH',
   NODE_ENV: 'production: the development key is refused',
@@ -168,6 +171,7 @@ export function readConfig(environment: Environment, packageRoot: string, workin
   const config: Config = {
     host: text('HOST') ?? '127.0.0.1',
     port: integer('PORT', 8080, 0, 65_535),
+    workers: integer('MILLRACE_WORKERS', 1, 1, 256),
     logLevel,
     kafka: {
       brokers: brokers ?? (beside ? [`127.0.0.1:${embedded.kafka}`] : null),

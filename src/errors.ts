@@ -65,8 +65,9 @@ export const catalogue = {
   migration_changed: { status: null, retryable: false, meaning: 'a migration that was applied has been edited since' },
   replay_kept: { status: null, retryable: false, meaning: 'the table that a replay is to keep has the name of one that is there' },
   ownership_lost: { status: null, retryable: true, meaning: 'a partition was taken over by another consumer in the middle of a batch' },
+  worker_silent: { status: null, retryable: true, meaning: 'a process of the same door does not answer the others' },
 
-  // Starting the embedded stack.
+  // Starting the embedded stack, and worker processes.
   java_missing: { status: null, retryable: false, meaning: 'no Java 17 or later was found' },
   maven_missing: { status: null, retryable: false, meaning: 'no Maven was found, and the jars are not there yet' },
   download_failed: { status: null, retryable: true, meaning: 'the jars of the embedded stack could not be fetched' },
@@ -74,7 +75,7 @@ export const catalogue = {
   data_locked: { status: null, retryable: false, meaning: 'another millrace uses the data folder' },
   data_unwritable: { status: null, retryable: false, meaning: 'the data folder cannot be written' },
   disk_full: { status: null, retryable: false, meaning: 'the disk of the data folder is full' },
-  child_failed: { status: null, retryable: false, meaning: 'a part of the embedded stack stopped or did not become ready' },
+  child_failed: { status: null, retryable: false, meaning: 'a part of the embedded stack, or a worker, stopped or did not become ready' },
 } as const satisfies Record<string, Entry>;
 
 export type ErrorCode = keyof typeof catalogue;

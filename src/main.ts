@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { fileURLToPath } from 'node:url';
-import { askConnections, endpointsOf, parseRedriveOptions, parseReplayOptions, provision, redrive, redriveHelp, replay, replayHelp, requireDoorPort, startDoor, startEmbedded, startSink, startSinkHealth } from './compose.ts';
+import { askConnections, endpointsOf, parseRedriveOptions, parseReplayOptions, provision, redrive, redriveHelp, replay, replayHelp, requireDoorPort, startDoor, startEmbedded, startSink, startSinkHealth, startWorkers } from './compose.ts';
 import type { Deps, Endpoints, ReplayTerminal, Role, Terminal } from './compose.ts';
+import { isWorker, runWorker } from './compose-worker.ts';
 import { readConfig, variables } from './config.ts';
 import type { Config } from './config.ts';
 import { digestOf } from './config-file.ts';
@@ -35,17 +36,19 @@ type Tool = (config: Config, endpoints: Endpoints, deps: Deps, terminal: Termina
 
 const help = `millrace ${version}: HTTP and Kafka in, ClickHouse out, exactly once
 
-  millrace <command>
+  millrace <command> [--workers N]
 
 ${Object.entries(commands).map(([name, what]) => `  ${name.padEnd(7)} ${what}`).join('\n')}
 
+  --workers N  of up and door: so many door processes share the port (docs/scaling.md)
   --help, --version
 
 Environment (defaults in parentheses)
 ${Object.entries(variables).map(([name, what]) => `  ${name.padEnd(31)} ${what}`).join('\n')}
 `;
 
-await main(process.argv.slice(2));
+if (isWorker()) runWorker();
+else await main(process.argv.slice(2));
 
 async function main(args: readonly string[]): Promise<void> {
   const [command, ...rest] = args;
@@ -71,12 +74,21 @@ async function main(args: readonly string[]): Promise<void> {
     process.stdout.write(`${version}\n`);
     return;
   }
-  if (!isCommand(command) || rest.length > 0) {
-    process.stderr.write(`millrace: ${isCommand(command) ? `"${command}" takes no arguments, got "${rest.join(' ')}"` : `there is no command "${command}"`}\nTry: npx millrace --help\n`);
+  const { workers, left } = workersOf(command, rest);
+  if (!isCommand(command) || left.length > 0) {
+    process.stderr.write(`millrace: ${isCommand(command) ? `"${command}" does not take "${left.join(' ')}"` : `there is no command "${command}"`}\nTry: npx millrace --help\n`);
     process.exitCode = 2;
     return;
   }
+  if (workers !== null) process.env['MILLRACE_WORKERS'] = workers;
   await (command === 'check' ? check() : run(command));
+}
+
+/** `--workers N` or `--workers=N` of the commands that have it, and what is left of the arguments. */
+function workersOf(command: string, args: readonly string[]): { workers: string | null; left: readonly string[] } {
+  const [, joined] = /^--workers(?:=(.*))?$/.exec(args[0] ?? '--') ?? ['', null];
+  if (joined === null || (command !== 'up' && command !== 'door')) return { workers: null, left: args };
+  return joined === undefined ? { workers: args[1] ?? '?', left: args.slice(2) } : { workers: joined, left: args.slice(1) };
 }
 
 /** Reads the configuration as `up` does and asks the parts that it names. */
@@ -172,10 +184,11 @@ async function up(config: Config, deps: Deps, running: Role[], signal: AbortSign
   running.push(runningSink);
   signal.throwIfAborted();
   progress.show('opening the door');
-  const runningDoor = await startDoor(config, endpoints, deps, async () => ({
+  const readiness = async (): Promise<Record<string, string>> => ({
     sink: runningSink.joined() ? 'joined' : 'joining',
     clickhouse: (await runningSink.clickhouseAnswers()) ? 'ok' : 'not answering',
-  }));
+  });
+  const runningDoor = config.workers > 1 ? await startWorkers(config, endpoints, deps, readiness) : await startDoor(config, endpoints, deps, { readiness });
   running.push(runningDoor);
   signal.throwIfAborted();
   progress.done();
@@ -185,9 +198,9 @@ async function up(config: Config, deps: Deps, running: Role[], signal: AbortSign
 async function door(config: Config, deps: Deps, running: Role[]): Promise<void> {
   const endpoints = endpointsOf(config, null);
   await provision(config, endpoints, deps.log);
-  const runningDoor = await startDoor(config, endpoints, deps);
+  const runningDoor = await (config.workers > 1 ? startWorkers : startDoor)(config, endpoints, deps);
   running.push(runningDoor);
-  process.stdout.write(`millrace ${version} door: ${runningDoor.url}\n`);
+  process.stdout.write(`millrace ${version} door: ${runningDoor.url}${config.workers > 1 ? `, ${config.workers} workers` : ''}\n`);
 }
 
 async function sink(config: Config, deps: Deps, running: Role[]): Promise<void> {

@@ -1,7 +1,8 @@
-import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { AggregatorRegistry, Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import type { MetricObject } from 'prom-client';
 
 /** The parts of a process that have metrics; one that does not run shows none. */
-export type Role = 'door' | 'sink' | 'process';
+export type Role = 'door' | 'workers' | 'sink' | 'process';
 
 interface Entry {
   role: Role;
@@ -25,6 +26,9 @@ export const catalogue = {
   millrace_door_produce_seconds: { role: 'door', type: 'histogram', labels: [], buckets: [0.001, 0.0025, ...secondsOfCalls], help: 'from handing the events of a request to the producer until Kafka has answered for each' },
   millrace_door_held_bytes: { role: 'door', type: 'gauge', labels: [], help: 'bytes of bodies that are on their way in, or at work' },
   millrace_door_in_flight_bytes: { role: 'door', type: 'gauge', labels: [], help: 'bytes of records that wait for Kafka to acknowledge them' },
+
+  millrace_workers: { role: 'workers', type: 'gauge', labels: [], help: 'door processes that serve, where there are several' },
+  millrace_worker_restarts_total: { role: 'workers', type: 'counter', labels: [], help: 'door processes that had ended and were started again' },
 
   millrace_sink_records_total: { role: 'sink', type: 'counter', labels: ['topic', 'outcome'], help: 'records settled: stored, duplicate, conflict, dead_lettered, suppressed, or present where a replay found its row in place' },
   millrace_conflicts_total: { role: 'sink', type: 'counter', labels: [], help: 'records whose message id was stored before with other content' },
@@ -65,7 +69,11 @@ export interface Metrics {
   /** `ask` runs before every scrape, for what is cheaper asked for than followed. */
   beforeScrape(ask: () => void): void;
   exposition: () => Promise<Exposition>;
+  /** The same as plain JSON, to be added to that of other processes. */
+  snapshot: () => Promise<Snapshot>;
 }
+
+export type Snapshot = readonly MetricObject[];
 
 /** A registry of its own, so that several systems fit into one process. */
 export function createMetrics(): Metrics {
@@ -88,6 +96,10 @@ export function createMetrics(): Metrics {
     return metric;
   };
 
+  const all = (): Registry => {
+    for (const ask of asks) ask();
+    return registry;
+  };
   return {
     enable(role) {
       const missing = Object.entries<Entry>(catalogue).filter(([name, entry]) => entry.role === role && registry.getSingleMetric(name) === undefined);
@@ -99,9 +111,29 @@ export function createMetrics(): Metrics {
     set: (name, labels, value) => find(gauges, name).set(labels, value),
     remove: (name, labels) => find(gauges, name).remove(labels),
     beforeScrape: ask => void asks.push(ask),
-    async exposition() {
-      for (const ask of asks) ask();
-      return { contentType: registry.contentType, body: await registry.metrics() };
+    exposition: () => expose(all()),
+    snapshot: () => all().getMetricsAsJSON(),
+  };
+}
+
+async function expose(registry: Registry): Promise<Exposition> {
+  return { contentType: registry.contentType, body: await registry.metrics() };
+}
+
+/** What several processes have counted, as one. */
+export interface MetricSum {
+  of(snapshots: readonly Snapshot[]): Promise<Exposition>;
+  /** A process has ended: what it had counted when it was last asked stays in the sum, which would else seem to start over. */
+  gone(last: Snapshot): Promise<void>;
+}
+
+export function createMetricSum(): MetricSum {
+  let past: MetricObject[] = [];
+  return {
+    of: snapshots => expose(AggregatorRegistry.aggregate([past, ...snapshots])),
+    async gone(last) {
+      const counted = last.filter(({ type }) => ['counter', 'histogram'].includes(String(type)));
+      past = await AggregatorRegistry.aggregate([past, counted]).getMetricsAsJSON();
     },
   };
 }

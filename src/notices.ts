@@ -25,6 +25,9 @@ export const notices = {
   config_reloaded: { level: 'info', is: 'the changed configuration is in force', fields: ['writeKeys'] },
   config_refused: { level: 'error', is: 'the changed configuration has faults; the old one stays in force', fields: ['path', 'faults'] },
   config_needs_restart: { level: 'warn', is: 'these have changed, and count from the next start on', fields: ['keys'] },
+  worker_serves: { level: 'info', is: 'a worker serves', fields: ['worker', 'pid'] },
+  worker_ended: { level: 'error', is: 'a worker has ended and is started again; what it had acknowledged is on the topic', fields: ['worker', 'why', 'delayMs'] },
+  worker_killed: { level: 'error', is: 'a worker does not come to an end, and is killed', fields: ['worker'] },
 
   // Kafka, for all.
   topic_made: { level: 'info', is: 'topic made', fields: ['topic', 'partitions'] },

@@ -35,6 +35,7 @@ const allowed: Record<string, string[]> = {
   sink: ['event', 'contract'],
   redrive: ['event', 'contract'],
   replay: ['event', 'contract'],
+  workers: [],
   local: [],
 };
 const forAll = ['errors.ts', 'telemetry.ts'];

@@ -1,13 +1,9 @@
 import { spawn } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import type { Config } from '../../src/config.ts';
-import { packageRoot } from './local.ts';
+import { bundleProgram } from './bundle.ts';
 
 const source = fileURLToPath(new URL('./sink-process.ts', import.meta.url));
 
@@ -65,10 +61,4 @@ export async function spawnSink(config: Config, options: SpawnSinkOptions = {}):
   };
 }
 
-/** The sink as one JavaScript file, for tests that start dozens: half of a start is else spent on reading TypeScript. */
-export async function bundleSink(): Promise<{ file: string; remove: () => Promise<void> }> {
-  // Within the package, since that is where its imports are found.
-  const file = join(packageRoot, '.millrace', 'test', `sink-${process.pid}-${randomUUID().slice(0, 8)}.mjs`);
-  await build({ entryPoints: [source], outfile: file, bundle: true, platform: 'node', format: 'esm', packages: 'external', logLevel: 'error' });
-  return { file, remove: () => rm(file, { force: true }) };
-}
+export const bundleSink = (): ReturnType<typeof bundleProgram> => bundleProgram(source);
