@@ -18,7 +18,8 @@ export interface WatchConfigOptions {
 export function watchConfig({ path, read, onConfig, everyMs = 1_000, log }: WatchConfigOptions): { close(): void } {
   const stamp = (): string => {
     const found = statSync(path, { throwIfNoEntry: false });
-    return found === undefined ? '' : `${found.mtimeMs}/${found.size}/${found.ino}`;
+    // Whoever writes a file anew empties it first.
+    return found === undefined || found.size === 0 ? '' : `${found.mtimeMs}/${found.size}/${found.ino}`;
   };
   let seen = stamp();
   let used = seen;
@@ -31,7 +32,7 @@ export function watchConfig({ path, read, onConfig, everyMs = 1_000, log }: Watc
     used = now;
     try {
       // Without a file there is the key `dev`: a door that runs with keys of its own must not take that one.
-      if (now === '') throw new Error(`${path} is not there any more`);
+      if (now === '') throw new Error(`${path} is not there any more, or is empty`);
       onConfig(read());
     } catch (thrown) {
       note(log, 'config_refused', { path, faults: asError(thrown).message.split('\n') });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -20,19 +20,30 @@ test('a changed file is picked up; a faulty one is named, and the old stays in f
   const configs: Config[] = [];
   const { log, events } = keepingLog();
   const watch = watchConfig({ path, read: () => readConfig(environment, packageRoot, folder, 'door'), onConfig: config => void configs.push(config), everyMs: 20, log });
+  // At once: a look must not fall between emptying and writing.
+  const put = async (text: string): Promise<void> => {
+    await writeFile(`${path}.new`, text);
+    await rename(`${path}.new`, path);
+  };
   try {
     assert.throws(read, /KAFKA_BROKERS is not set/);
-    await writeFile(path, 'writeKeys: [{ id: one, tenant: t, key: first }]\n');
+    await put('writeKeys: [{ id: one, tenant: t, key: first }]\n');
     await eventually(() => configs.map(({ writeKeys }) => writeKeys[0]?.id), ids => ids.join() === 'one');
-    await writeFile(path, 'writeKeys: [{ id: two, tenant: t }]\n');
+    await put('writeKeys: [{ id: two, tenant: t }]\n');
     await eventually(() => events('config_refused'), lines => lines.length === 1);
     assert.match(String((events('config_refused')[0]?.['faults'] as string[])[0]), /millrace\.yaml:1: writeKeys\[0\] needs keySha256/);
-    await writeFile(path, 'writeKeys: [{ id: three, tenant: t, key: third }]\n');
+    await put('writeKeys: [{ id: three, tenant: t, key: third }]\n');
     await eventually(() => configs.map(({ writeKeys }) => writeKeys[0]?.id), ids => ids.join() === 'one,three');
-    await rm(path);
+    // Empty, as it is for a moment while it is written anew; then gone.
+    await put('');
     await eventually(() => events('config_refused'), lines => lines.length === 2);
-    assert.match(String((events('config_refused')[1]?.['faults'] as string[])[0]), /millrace\.yaml is not there any more/);
-    assert.equal(configs.length, 2);
+    assert.match(String((events('config_refused')[1]?.['faults'] as string[])[0]), /or is empty/);
+    await put('writeKeys: [{ id: three, tenant: t, key: third }]\n');
+    await eventually(() => configs.length, count => count === 3);
+    await rm(path);
+    await eventually(() => events('config_refused'), lines => lines.length === 3);
+    assert.match(String((events('config_refused')[2]?.['faults'] as string[])[0]), /millrace\.yaml is not there any more/);
+    assert.equal(configs.length, 3);
   } finally {
     watch.close();
     await rm(folder, { recursive: true });
