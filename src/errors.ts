@@ -45,6 +45,8 @@ export const catalogue = {
   string_invalid: { status: 400, retryable: false, meaning: 'a string holds half of a surrogate pair, which is no Unicode text' },
   key_forbidden: { status: 400, retryable: false, meaning: 'an object has a key named __proto__' },
 
+  contract_violation: { status: 422, retryable: false, meaning: 'the event breaks its contract; the details say where' },
+
   // Why a record is a dead letter.
   tombstone: { status: null, retryable: false, meaning: 'the record has no value' },
   tenant_missing: { status: null, retryable: false, meaning: 'the record names no tenant, and no default tenant is configured' },

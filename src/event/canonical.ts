@@ -34,6 +34,35 @@ export interface CanonicalEvent {
   violations: string[];
   /** The event's JSON text as it came; null for a record that never was JSON. */
   raw: string | null;
+  /** What its contract said; not there where none was asked, or none is for it. */
+  judged?: Judgement;
+}
+
+export const violationKinds = ['unplanned_event', 'required_missing', 'type_mismatch', 'additional_property', 'other'] as const;
+export type ViolationKind = (typeof violationKinds)[number];
+
+/** A place where an event breaks its contract. */
+export interface Violation {
+  kind: ViolationKind;
+  /** JSON pointer (RFC 6901) into the event as it is here: `/properties/total`, `/traits/plan`. */
+  pointer: string;
+  message: string;
+}
+
+export const violationActions = ['reject', 'dead_letter', 'flag'] as const;
+export type ViolationAction = (typeof violationActions)[number];
+
+export interface Judgement {
+  /** Of the contract; 0 where the violation is that there is none. */
+  version: number;
+  /** What the contract asks for; `flag` where nothing is wrong. */
+  action: ViolationAction;
+  violations: readonly Violation[];
+}
+
+/** What a contract says of is called by its name: that of a track event, a page or a screen. */
+export function contractName({ type, event, name }: Pick<CanonicalEvent, 'type' | 'event' | 'name'>): string {
+  return (type === 'track' ? event : type === 'page' || type === 'screen' ? name : null) ?? '';
 }
 
 /** Why an event is refused: bad input is a value, not a thrown fault. */
@@ -46,7 +75,13 @@ export interface Refusal {
   messageId: string | null;
 }
 
-export type EventResult = { ok: true; event: CanonicalEvent } | Refusal;
+/** What the texts of an event say, where whoever read it has parsed them; `undefined` is not known. */
+export interface ParsedObjects {
+  properties?: unknown;
+  traits?: unknown;
+}
+
+export type EventResult = { ok: true; event: CanonicalEvent; parsed?: ParsedObjects } | Refusal;
 
 /** The Kafka key, UTF-8: the user id, else the anonymous id, else the event id. */
 export function userKey(event: CanonicalEvent): string {
