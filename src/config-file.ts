@@ -1,10 +1,13 @@
 import { hash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Ajv } from 'ajv';
 import type { ErrorObject } from 'ajv';
 import { LineCounter, isMap, isNode, isPair, isScalar, isSeq, parseDocument } from 'yaml';
 import type { Document } from 'yaml';
+import { readContracts } from './config-contracts.ts';
+import type { ContractFileEntry } from './config-contracts.ts';
+import type { ContractEntry } from './contract/contracts.ts';
 import type { TopicMapping } from './contract/mapping.ts';
 
 /** One of `writeKeys`. */
@@ -23,35 +26,39 @@ export interface ConfigFile {
   writeKeys?: WriteKeyEntry[];
   defaultTenant?: string | null;
   topics?: TopicMapping[];
+  contracts?: ContractFileEntry[];
   dedupe?: { retentionDays?: number };
 }
 
 export interface ReadConfigFile {
   file: ConfigFile;
+  /** With the texts of their schemas. */
+  contracts: ContractEntry[];
   /** `<path>:<line>: <place> <what is wrong>`, by line. */
   faults: string[];
 }
 
 type Path = readonly (string | number)[];
-type AddFault = (path: Path, message: string, atKey?: boolean) => void;
+export type AddFault = (path: Path, message: string, atKey?: boolean) => void;
 
 /** Keys that the design has and this version does not know yet. */
-const later = new Set(['contracts', 'transformations', 'destinations']);
+const later = new Set(['transformations', 'destinations']);
 
 const schemaOf = (packageRoot: string): string => join(packageRoot, 'schemas', 'config', 'millrace.v1.schema.json');
 
 /**
  * Reads and checks the configuration file; null where `path` is not there. Every fault is found at once.
- * `reserved` are the topics that millrace writes itself.
+ * `reserved` are the topics that millrace writes itself; `onFile` is told of every file that belongs to it, there or not.
  */
-export function readConfigFile(path: string, packageRoot: string, reserved: readonly string[]): ReadConfigFile | null {
+export function readConfigFile(path: string, packageRoot: string, reserved: readonly string[], onFile: (path: string) => void = () => undefined): ReadConfigFile | null {
+  onFile(path);
   if (!existsSync(path)) return null;
   const lines = new LineCounter();
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    return { file: {}, faults: [`${path}: cannot be read: ${error instanceof Error ? error.message : String(error)}`] };
+    return { file: {}, contracts: [], faults: [`${path}: cannot be read: ${error instanceof Error ? error.message : String(error)}`] };
   }
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const found: { line: number; text: string }[] = [];
@@ -59,9 +66,10 @@ export function readConfigFile(path: string, packageRoot: string, reserved: read
   const add: AddFault = (at, message, atKey = false) => {
     found.push({ line: lineAt(offsetOf(document, at, atKey)), text: `${placeText(at)} ${message}`.trimStart() });
   };
-  const answer = (file: ConfigFile): ReadConfigFile => ({
+  const answer = (file: ConfigFile, contracts: ContractEntry[] = [], faultsInSchemas: string[] = []): ReadConfigFile => ({
     file,
-    faults: [...new Set(found.sort((a, b) => a.line - b.line).map(({ line, text: what }) => `${path}:${line}: ${what}`))],
+    contracts,
+    faults: [...new Set(found.sort((a, b) => a.line - b.line).map(({ line, text: what }) => `${path}:${line}: ${what}`)), ...faultsInSchemas],
   });
 
   for (const { message, pos } of [...document.errors, ...document.warnings]) found.push({ line: lineAt(pos[0]), text: message });
@@ -83,7 +91,8 @@ export function readConfigFile(path: string, packageRoot: string, reserved: read
   }
   checkTopics(value.topics ?? [], reserved, add);
   checkKeys(value.writeKeys ?? [], add);
-  return answer(value);
+  const { contracts, faults } = readContracts(value.contracts ?? [], dirname(path), add, onFile);
+  return answer(value, contracts, faults);
 }
 
 function checkKeys(keys: readonly WriteKeyEntry[], add: AddFault): void {

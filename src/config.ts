@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { digestOf, readConfigFile } from './config-file.ts';
 import type { WriteKeyEntry } from './config-file.ts';
+import type { ContractEntry } from './contract/contracts.ts';
 import type { TopicMapping } from './contract/mapping.ts';
 import type { HashedKey } from './door/keys.ts';
 import { MillraceError, asError } from './errors.ts';
@@ -30,10 +31,14 @@ export interface Config {
   writeKeys: HashedKey[];
   /** The configuration file, there or not. */
   configPath: string;
+  /** It, and the files that it names. */
+  configFiles: string[];
   /** Tenant of records that name none; null makes them dead letters. */
   defaultTenant: string | null;
   /** Topics that others write, and how they are read. */
   topics: TopicMapping[];
+  /** What events must look like, with the texts of the schemas. */
+  contracts: ContractEntry[];
   /** Days that an event id is remembered; null: for good. */
   dedupe: { retentionDays: number | null };
   topic: { events: string; deadLetters: string; partitions: number; retentionMs: number };
@@ -85,9 +90,9 @@ const topicNames = { events: 'millrace.events', deadLetters: 'millrace.dead-lett
 
 /**
  * The configuration from the environment and its file. The only reader of variables; everything else is handed what it needs.
- * Throws `config_invalid` with every fault in its message, one a line.
+ * Throws `config_invalid` with every fault in its message, one a line. `onFile` is told of every file of the configuration, there or not.
  */
-export function readConfig(environment: Environment, packageRoot: string, workingFolder: string, role: 'up' | 'door' | 'sink' | 'redrive' | 'replay'): Config {
+export function readConfig(environment: Environment, packageRoot: string, workingFolder: string, role: 'up' | 'door' | 'sink' | 'redrive' | 'replay', onFile?: (path: string) => void): Config {
   const faults: string[] = [];
   /** Commands that run beside `npm start` find its embedded parts by their ports. */
   const beside = role === 'redrive' || role === 'replay';
@@ -159,7 +164,11 @@ export function readConfig(environment: Environment, packageRoot: string, workin
   };
 
   const configPath = resolve(workingFolder, text('MILLRACE_CONFIG') ?? 'millrace.yaml');
-  const read = readConfigFile(configPath, packageRoot, Object.values(topicNames));
+  const configFiles: string[] = [];
+  const read = readConfigFile(configPath, packageRoot, Object.values(topicNames), path => {
+    configFiles.push(path);
+    onFile?.(path);
+  });
 
   const configured = read?.file.writeKeys ?? [];
   const keyEntries: readonly WriteKeyEntry[] = configured.length > 0 || production ? configured : [{ id: 'dev', tenant: 'dev', key: 'dev' }];
@@ -204,8 +213,10 @@ export function readConfig(environment: Environment, packageRoot: string, workin
       origins: entry.origins ?? null,
     })),
     configPath,
+    configFiles,
     defaultTenant: read === null ? 'dev' : (read.file.defaultTenant ?? null),
     topics: read?.file.topics ?? [],
+    contracts: read?.contracts ?? [],
     dedupe: { retentionDays: read?.file.dedupe?.retentionDays ?? null },
     topic: {
       ...topicNames,

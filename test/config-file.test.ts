@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { readConfig } from '../src/config.ts';
-import type { ConfigFile, WriteKeyEntry } from '../src/config-file.ts';
+import type { ContractFileEntry } from '../src/config-contracts.ts';
+import type { ConfigFile, ReadConfigFile, WriteKeyEntry } from '../src/config-file.ts';
 import { readConfigFile } from '../src/config-file.ts';
 import { textFields, timeFields } from '../src/contract/mapping.ts';
 import type { TopicMapping } from '../src/contract/mapping.ts';
@@ -17,7 +18,7 @@ const folder = mkdtempSync(join(tmpdir(), 'millrace-config-'));
 after(() => rmSync(folder, { recursive: true }));
 const path = join(folder, 'millrace.yaml');
 
-const read = (text: string): { file: ConfigFile; faults: string[] } => {
+const read = (text: string): ReadConfigFile => {
   writeFileSync(path, text);
   const found = readConfigFile(path, packageRoot, ['millrace.events', 'millrace.dead-letters']);
   assert.ok(found);
@@ -56,7 +57,7 @@ test('every fault at once, with its line and what was meant', () => {
   const { faults } = read(`defaultTennant: acme
 dedupe:
   retentionDays: 0
-contracts: []
+transformations: []
 topics:
   - name: orders
     tenant: 7
@@ -70,7 +71,7 @@ topics:
   assert.deepEqual(faults, [
     '1: defaultTennant is not known: did you mean defaultTenant?',
     '3: dedupe.retentionDays is 0: it must be >= 1',
-    '4: contracts is not supported yet',
+    '4: transformations is not supported yet',
     '7: topics[0].tenant is 7, not string (put it in quotes)',
     '8: topics[0].format is "afro", none of avro, json_schema, json',
     '11: topics[0].fields.userid is not known: did you mean userId?',
@@ -122,6 +123,43 @@ test('write keys: every fault by its place', () => {
   for (const place of ['id', 'keySha256', 'allow[0]', 'rateLimit.eventsPerSecond', 'origins[0]']) assert.ok(wrong.some(fault => fault.startsWith(`2: writeKeys[0].${place} `)), place);
 });
 
+test('contracts: schemas are read beside the file; every fault of both, by its place', () => {
+  mkdirSync(join(folder, 'contracts'), { recursive: true });
+  const write = (name: string, text: string): void => writeFileSync(join(folder, 'contracts', name), text);
+  write('order.json', '{"type":"object","required":["total"]}');
+  const { contracts, faults } = read(`contracts:
+  - { tenant: acme, type: track, event: Order, version: 1, schema: contracts/order.json, onViolation: reject }
+  - { tenant: acme, type: track, event: "*", onViolation: flag }
+  - { tenant: acme, type: identify, version: 2, schema: contracts/order.json, onViolation: dead_letter }
+`);
+  assert.deepEqual([faults, contracts], [[], [
+    { tenant: 'acme', type: 'track', event: 'Order', version: 1, schema: '{"type":"object","required":["total"]}', onViolation: 'reject' },
+    { tenant: 'acme', type: 'track', event: '*', onViolation: 'flag' },
+    { tenant: 'acme', type: 'identify', version: 2, schema: '{"type":"object","required":["total"]}', onViolation: 'dead_letter' },
+  ]]);
+  write('bad.json', '{\n  "type": "objekt",\n  "required": "total"\n}');
+  write('slip.json', '{\n  "requierd": ["total"]\n}');
+  assert.deepEqual(read(`contracts:
+  - { tenant: acme, type: track, version: 1, schema: contracts/bad.json, onViolation: reject }
+  - { tenant: acme, type: track, event: A, version: 1, schema: contracts/bad.json, onViolation: reject }
+  - { tenant: acme, type: track, event: A, schema: contracts/slip.json, onViolation: reject }
+  - { tenant: acme, type: group, event: A, version: 1, schema: contracts/none.json, onViolation: flag }
+  - { tenant: acme, type: page, event: A, onViolation: flag }
+`).faults.map(fault => fault.replaceAll(`${folder}/`, '')), [
+    '2: contracts[0] needs event: a name, or "*" for all that have no contract of their own',
+    '4: contracts[2] is for the same events as contracts[1]',
+    '4: contracts[2] needs version: the number of its schema',
+    '5: contracts[3].event names track events, pages and screens: leave it out for group',
+    `5: contracts[3].schema "contracts/none.json" cannot be read: ENOENT: no such file or directory, open '${folder}/contracts/none.json'`.replaceAll(`${folder}/`, ''),
+    '6: contracts[4] needs schema: the path of a JSON Schema',
+    'contracts/bad.json:2: /type must be equal to one of the allowed values: array, boolean, integer, null, number, object, string (contracts[0])',
+    'contracts/bad.json:2: /type must be array (contracts[0])',
+    'contracts/bad.json:3: /required must be array (contracts[0])',
+    'contracts/slip.json:2: "requierd" is no keyword of JSON Schema (a note of your own begins with x-) (contracts[2])',
+  ]);
+  assert.deepEqual(read('contracts: [{ tenant: acme, type: alias, onViolation: drop, schem: x }]\n').faults.length, 3);
+});
+
 test('what is no YAML, too many aliases, and what is not an object', () => {
   assert.match(read('topics: [\n').faults[0] ?? '', /^[12]: /);
   assert.match(read('a: 1\na: 2\n').faults[0] ?? '', /^2: Map keys must be unique/);
@@ -149,14 +187,16 @@ test('the environment names the file; faults of both are reported together; with
 });
 
 interface Schema { description?: string; properties?: Record<string, Schema>; items?: Schema; $ref?: string }
-const schema = JSON.parse(readFileSync(join(packageRoot, 'schemas', 'config', 'millrace.v1.schema.json'), 'utf8')) as Schema & { definitions: { topic: Schema & { properties: { fields: Schema } }; writeKey: Schema } };
+const schema = JSON.parse(readFileSync(join(packageRoot, 'schemas', 'config', 'millrace.v1.schema.json'), 'utf8')) as Schema & { definitions: { topic: Schema & { properties: { fields: Schema } }; writeKey: Schema; contract: Schema } };
 
 test('schema and types say the same', () => {
   const topic: Required<TopicMapping> = { name: '', tenant: '', format: 'json', shape: 'segment', type: 'track', event: '', fields: {} };
-  const file: Required<ConfigFile> = { writeKeys: [], defaultTenant: null, topics: [], dedupe: {} };
+  const file: Required<ConfigFile> = { writeKeys: [], defaultTenant: null, topics: [], contracts: [], dedupe: {} };
+  const contract: Required<ContractFileEntry> = { tenant: '', type: 'track', event: '', version: 1, schema: '', onViolation: 'flag' };
   const key: Required<WriteKeyEntry> = { id: '', tenant: '', keySha256: '', key: '', allow: [], rateLimit: { eventsPerSecond: 1, burst: 1 }, origins: [] };
   assert.deepEqual(Object.keys(schema.properties ?? {}).sort(), Object.keys(file).sort());
   assert.deepEqual(Object.keys(schema.definitions.writeKey.properties ?? {}).sort(), Object.keys(key).sort());
+  assert.deepEqual(Object.keys(schema.definitions.contract.properties ?? {}).sort(), Object.keys(contract).sort());
   assert.deepEqual(Object.keys(schema.definitions.topic.properties).sort(), Object.keys(topic).sort());
   assert.deepEqual(Object.keys(schema.definitions.topic.properties.fields.properties ?? {}).sort(), [...textFields, ...timeFields].sort());
 });
@@ -164,14 +204,14 @@ test('schema and types say the same', () => {
 test('docs/configuration.md lists every key of the file, both ways', () => {
   const keys: [string, string][] = [];
   const collect = (at: Schema, prefix: string): void => {
-    const inner = at.$ref === undefined ? at : at.$ref.endsWith('/topic') ? schema.definitions.topic : schema.definitions.writeKey;
+    const inner = at.$ref === undefined ? at : schema.definitions[at.$ref.split('/').at(-1) as keyof typeof schema.definitions];
     if (at.description !== undefined) keys.push([prefix, at.description]);
     if (inner.items !== undefined) collect(inner.items, `${prefix}[]`);
     for (const [name, child] of Object.entries(inner.properties ?? {})) collect(child, prefix === '' ? name : `${prefix}.${name}`);
   };
   collect(schema, '');
   const page = readFileSync(join(packageRoot, 'docs', 'configuration.md'), 'utf8');
-  const listed = [...page.matchAll(/^\| `((?:writeKeys|defaultTenant|topics|dedupe)[\w.[\]]*)` \| (.+) \|$/gm)].map(([, key, meaning]) => [key, meaning]);
+  const listed = [...page.matchAll(/^\| `((?:writeKeys|defaultTenant|topics|contracts|dedupe)[\w.[\]]*)` \| (.+) \|$/gm)].map(([, key, meaning]) => [key, meaning]);
   assert.deepEqual(listed, keys);
 });
 
@@ -186,6 +226,11 @@ test('millrace check: a sound file, a faulty one, and parts that do not answer',
   const deaf = check({ MILLRACE_CONFIG: path, SCHEMA_REGISTRY_URL: `http://127.0.0.1:${port}`, CLICKHOUSE_URL: `http://127.0.0.1:${port}` });
   assert.equal(deaf.status, 1);
   assert.match(deaf.stderr, /schema registry at http[^]*ECONNREFUSED[^]*ECONNREFUSED/);
+  writeFileSync(join(folder, 'slip.json'), '{\n  "requierd": ["a"],\n  "properties": { "b": { "patern": "" } }\n}');
+  writeFileSync(path, 'contracts: [{ tenant: acme, type: track, event: E, version: 1, schema: slip.json, onViolation: flag }]\n');
+  const slip = check({ MILLRACE_CONFIG: path });
+  assert.equal(slip.status, 1);
+  assert.match(slip.stderr, /slip\.json:2: "requierd" is no keyword[^]*slip\.json:3: "patern" is no keyword/);
   writeFileSync(path, 'topics: [{ nam: orders }]\n');
   const faulty = check({ MILLRACE_CONFIG: path, PORT: 'x' });
   assert.equal(faulty.status, 1);

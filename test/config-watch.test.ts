@@ -50,6 +50,33 @@ test('a changed file is picked up; a faulty one is named, and the old stays in f
   }
 });
 
+test('a schema that a contract names is watched too, also while it is what keeps a configuration from being taken', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-watch-'));
+  const path = join(folder, 'millrace.yaml');
+  const environment = { KAFKA_BROKERS: 'a:1', SCHEMA_REGISTRY_URL: 'http://r:1' };
+  const contractsOf = (name: string): string => `contracts: [{ tenant: t, type: track, event: E, version: 1, schema: ${name}, onViolation: flag }]\n`;
+  await writeFile(join(folder, 'a.json'), '{}');
+  await writeFile(path, contractsOf('a.json'));
+  const schemas: (string | undefined)[] = [];
+  const { log, events } = keepingLog();
+  const read = (onFile?: (file: string) => void): Config => readConfig(environment, packageRoot, folder, 'door', onFile);
+  const watch = watchConfig({ path, files: read().configFiles, read, onConfig: ({ contracts }) => void schemas.push(contracts[0]?.schema), everyMs: 20, log });
+  const taken = (...expected: string[]): Promise<unknown> => eventually(() => schemas.join(' '), found => found === expected.join(' '));
+  try {
+    await writeFile(join(folder, 'a.json'), '{"minProperties":1}');
+    await taken('{"minProperties":1}');
+    await writeFile(join(folder, 'b.json'), '{"type":"objekt"}');
+    await writeFile(path, contractsOf('b.json'));
+    await eventually(() => events('config_refused'), lines => lines.length === 1);
+    assert.match(String((events('config_refused')[0]?.['faults'] as string[])[0]), /b\.json:1: \/type must be/);
+    await writeFile(join(folder, 'b.json'), '{"type":"object"}');
+    await taken('{"minProperties":1}', '{"type":"object"}');
+  } finally {
+    watch.close();
+    await rm(folder, { recursive: true });
+  }
+});
+
 test('millrace key new: a key of 192 bits, and the line for the file, by which it is found', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-key-'));
   try {
