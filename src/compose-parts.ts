@@ -3,11 +3,14 @@ import type { FastifyInstance } from 'fastify';
 import type { Config } from './config.ts';
 import { createEventAvro } from './contract/event-avro.ts';
 import type { EventAvro } from './contract/event-avro.ts';
+import type { LiveContracts } from './contract/contracts.ts';
 import { createForeignReader } from './contract/foreign.ts';
+import { noteJudgement, readJudgement } from './contract/judged.ts';
 import { createRecordReader } from './contract/read-record.ts';
-import type { RecordReader } from './contract/read-record.ts';
+import type { ReadSent, RecordReader } from './contract/read-record.ts';
 import { createRegistry } from './contract/registry.ts';
 import type { Registry } from './contract/registry.ts';
+import { dialects } from './door/dialects/all.ts';
 import type { Endpoints } from './endpoints.ts';
 import { asError } from './errors.ts';
 import type { MillraceError } from './errors.ts';
@@ -27,7 +30,7 @@ export interface Deps {
   /** Of roles that share a process; default: each its own. */
   metrics?: Metrics;
   /** Reads the configuration anew, where a changed file is to be picked up. */
-  reload?: () => Config;
+  reload?: (onFile: (path: string) => void) => Config;
   /** A part gave up for good: the process should close and end. */
   onFatal: (error: MillraceError) => void;
 }
@@ -48,15 +51,32 @@ export async function listen(app: FastifyInstance, config: Config): Promise<stri
   }
 }
 
+const sentReaders = new Map(dialects.flatMap(({ name, routes }) => routes.flatMap(({ paths, read }) => paths.map(path => [`${name} ${path}`, read] as const))));
+const readSent: ReadSent = (dialect, path) => sentReaders.get(`${dialect} ${path}`) ?? null;
+
 /** How each topic is read: those of others by their mapping, all else as the events topic. */
 export function createReaders(config: Config, avro: EventAvro, registry: Registry): (topic: string) => RecordReader {
-  const own = createRecordReader(avro, registry, config.defaultTenant);
+  const own = createRecordReader(avro, registry, config.defaultTenant, readSent);
   const foreign = new Map(config.topics.map(mapping => [mapping.name, createForeignReader(mapping, registry)]));
   return topic => foreign.get(topic) ?? own;
 }
 
-export const readEvents = (readerOf: (topic: string) => RecordReader): ReadEvents =>
-  (topic, partition, records) => readerOf(topic).read(records.map(({ offset, key, value, timestampMs, header }) => ({ topic, partition, offset, key, value, timestampMs, header })));
+/** What the door has judged keeps its judgement; events of direct producers get one here. */
+export const readEvents = (readerOf: (topic: string) => RecordReader, contracts: LiveContracts): ReadEvents =>
+  async (topic, partition, records, rules) => {
+    const { judge } = contracts.of(rules);
+    const readings = await readerOf(topic).read(records.map(({ offset, key, value, timestampMs, header }) => ({ topic, partition, offset, key, value, timestampMs, header })));
+    readings.forEach((reading, index) => {
+      if (!reading.ok) return;
+      const { event, isJudged } = reading;
+      const judged = isJudged === true ? readJudgement(records[index]?.header ?? (() => null)) : judge(event);
+      if (judged === null) return;
+      // The door has put its own into the event already.
+      if (isJudged === true) event.judged = judged;
+      else noteJudgement(event, judged);
+    });
+    return readings;
+  };
 
 /** A group each: a topic that comes, goes or grows makes no other one rebalance. */
 export const groupOf = (config: Config, topic: string): string => (topic === config.topic.events ? config.consumerGroup : `${config.consumerGroup}.topic.${topic}`);

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { buryIn, createReaders, eventRecord, groupOf, readEvents, registryOf, schemaPath } from './compose-parts.ts';
 import type { Deps } from './compose-parts.ts';
 import type { Config } from './config.ts';
+import { createLiveContracts } from './contract/contracts.ts';
 import { createEventAvro } from './contract/event-avro.ts';
 import type { Endpoints } from './endpoints.ts';
 import { replayCommand } from './replay/command.ts';
@@ -32,7 +33,7 @@ export interface ReplayDeps extends Pick<Deps, 'log'> {
 /** `millrace replay` on parts that run elsewhere; resolves with the exit code. The tables are the sink's to make. */
 export async function replay(options: ReplayOptions, config: Config, endpoints: Endpoints, { log, followForMs }: ReplayDeps, terminal: ReplayTerminal, signal: AbortSignal): Promise<number> {
   const connection = endpoints.kafka;
-  const read = readEvents(createReaders(config, createEventAvro(schemaPath(config)), registryOf(endpoints)));
+  const read = readEvents(createReaders(config, createEventAvro(schemaPath(config)), registryOf(endpoints)), createLiveContracts(config.contracts));
   const clickhouse = createClickHouse(endpoints.clickhouse);
   const patient = createClickHouse({ ...endpoints.clickhouse, timeoutMs: copyTimeoutMs });
   const publisher = createPublisher({ ...connection, topics: [config.topic.deadLetters], log });

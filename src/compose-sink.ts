@@ -3,6 +3,9 @@ import { createHealthServer } from './door/server.ts';
 import { buryIn, createReaders, eventRecord, groupOf, listen, readEvents, registryOf, schemaPath } from './compose-parts.ts';
 import type { Deps, Role } from './compose-parts.ts';
 import type { Config } from './config.ts';
+import { watchConfig } from './config-watch.ts';
+import { createLiveContracts } from './contract/contracts.ts';
+import type { LiveContracts } from './contract/contracts.ts';
 import { createEventAvro } from './contract/event-avro.ts';
 import type { Endpoints } from './endpoints.ts';
 import { measureNotices, measureSink } from './measure.ts';
@@ -14,6 +17,7 @@ import { createReconcileTables } from './sink/reconcile-tables.ts';
 import { startReconciliation } from './sink/reconcile.ts';
 import { createSink } from './sink/run.ts';
 import type { StoreCounts } from './sink/store-events.ts';
+import { note } from './telemetry.ts';
 import type { Log } from './telemetry.ts';
 import { subscribeWhenThere } from './topic/await-topic.ts';
 import { readDeadLetter } from './topic/dead-letter.ts';
@@ -43,6 +47,7 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
   const clickhouse = createClickHouse(endpoints.clickhouse);
   await setIdRetention(clickhouse, config.dedupe.retentionDays, log);
   const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.deadLetters], log });
+  const contracts = createLiveContracts(config.contracts);
   const total: StoreCounts = { stored: 0, duplicate: 0, conflict: 0, deadLettered: 0, suppressed: 0, present: 0 };
   const subscriptions: Subscription[] = [];
   const joined = (): boolean => subscriptions.length > 0 && subscriptions.every(subscription => subscription.joined());
@@ -51,7 +56,9 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
   const sink = createSink({
     clickhouse,
     log,
-    read: readEvents(createReaders(config, avro, registry)),
+    read: readEvents(createReaders(config, avro, registry), contracts),
+    rules: () => contracts.current().rules,
+    rulesAreKnown: rules => contracts.of(rules).rules === rules,
     bury: buryIn(publisher, config.topic.deadLetters),
     onStored(result) {
       for (const name of Object.keys(total) as (keyof StoreCounts)[]) total[name] += result[name];
@@ -92,7 +99,9 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     subscriptions.push(subscription);
     lag.follow(groupId, topic, subscription);
   };
+  const watching = deps.reload === undefined ? null : watchConfig({ path: config.configPath, files: config.configFiles, read: deps.reload, log, onConfig: next => takeContracts(contracts, next.contracts, log) });
   const close = async (): Promise<void> => {
+    watching?.close();
     await reconciliation.close();
     await lag.close();
     await Promise.all(subscriptions.map(subscription => subscription.close()));
@@ -120,6 +129,12 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     metrics,
     close,
   };
+}
+
+function takeContracts(contracts: LiveContracts, next: Config['contracts'], log: Log): void {
+  const before = contracts.current().rules;
+  contracts.replace(next);
+  if (contracts.current().rules !== before) note(log, 'contracts_reloaded', { contracts: next.length });
 }
 
 /** /livez, /readyz and /metrics for a sink that runs without a door. */

@@ -1,7 +1,9 @@
-import { createReaders, registryOf, schemaPath } from './compose-parts.ts';
+import { createReaders, readEvents, registryOf, schemaPath } from './compose-parts.ts';
 import type { Deps } from './compose-parts.ts';
 import type { Config } from './config.ts';
+import { createLiveContracts } from './contract/contracts.ts';
 import { createEventAvro } from './contract/event-avro.ts';
+import { isRefused, violationsText } from './contract/judged.ts';
 import { endpointsOf } from './endpoints.ts';
 import type { Endpoints } from './endpoints.ts';
 import { asError } from './errors.ts';
@@ -18,7 +20,7 @@ export type { RedriveOptions, Terminal };
 
 /** `millrace redrive` on parts that run elsewhere; resolves with the exit code. The tables are the sink's to make. */
 export async function redrive(options: RedriveOptions, config: Config, endpoints: Endpoints, { log }: Pick<Deps, 'log'>, terminal: Terminal, signal: AbortSignal): Promise<number> {
-  const readerOf = createReaders(config, createEventAvro(schemaPath(config)), registryOf(endpoints));
+  const read = readEvents(createReaders(config, createEventAvro(schemaPath(config)), registryOf(endpoints)), createLiveContracts(config.contracts));
   const clickhouse = createClickHouse(endpoints.clickhouse);
   const publisher = createPublisher({ ...endpoints.kafka, log });
   try {
@@ -27,8 +29,12 @@ export async function redrive(options: RedriveOptions, config: Config, endpoints
       command: statement => clickhouse.command(statement),
       publish: async records => (await publisher.publish(records)).map(result => (result.ok ? null : result.error)),
       judge: async records => {
-        const read = await Promise.all(records.map(({ topic, key, value, headers }) => readerOf(topic).read([{ topic, partition: 0, offset: 0n, key, value, timestampMs: 0, header: name => headers[name]?.at(-1)?.toString() ?? null }])));
-        return read.flat().map(found => (found.ok ? null : found));
+        const readings = await Promise.all(records.map(({ topic, key, value, headers }) => read(topic, 0, [{ offset: 0n, key, value, timestampMs: 0, header: name => headers[name]?.at(-1)?.toString() ?? null, headers: () => [] }])));
+        return readings.flat().map(found => {
+          if (!found.ok) return found;
+          const { judged } = found.event;
+          return isRefused(judged) ? { code: 'contract_violation', detail: violationsText(judged.violations) } : null;
+        });
       },
       eventsTopic: config.topic.events, workingFolder: process.cwd(), nowMs: Date.now, terminal, signal,
     });

@@ -23,6 +23,7 @@ export const notices = {
   request_failed: { level: 'error', is: 'a request failed', fields: ['err', 'requestId'] },
   letters_lost: { level: 'warn', is: 'refused events could not be kept', fields: ['letters', 'error'] },
   config_reloaded: { level: 'info', is: 'the changed configuration is in force', fields: ['writeKeys'] },
+  contracts_reloaded: { level: 'info', is: 'the changed contracts are in force in the sink', fields: ['contracts'] },
   config_refused: { level: 'error', is: 'the changed configuration has faults; the old one stays in force', fields: ['path', 'faults'] },
   config_needs_restart: { level: 'warn', is: 'these have changed, and count from the next start on', fields: ['keys'] },
   worker_serves: { level: 'info', is: 'a worker serves', fields: ['worker', 'pid'] },

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { ErrorCode } from '../errors.ts';
-import type { CanonicalEvent } from '../event/canonical.ts';
-import { originTimestampHeader, redrivenFromHeader } from '../event/dead-letter.ts';
+import type { CanonicalEvent, EventResult } from '../event/canonical.ts';
+import { originTimestampHeader, redrivenFromHeader, sentPathHeader } from '../event/dead-letter.ts';
 import { eventId, maxMessageIdLength, recordMessageId } from '../event/identity.ts';
 import { isDeeperThan, maxDepth } from '../event/json-text.ts';
 import type { Place } from '../event/row.ts';
@@ -24,8 +24,20 @@ export interface TopicRecord extends Place {
 }
 
 export type ReadRecord =
-  | { ok: true; event: CanonicalEvent; eventId: string; source: 'http' | 'kafka'; /** The Kafka key where that is the user's; null: the event says it. */ key: Buffer | null }
+  | { ok: true; event: CanonicalEvent; eventId: string; source: 'http' | 'kafka'; /** By the door, when it took the event. */ isJudged?: boolean; /** The Kafka key where that is the user's; null: the event says it. */ key: Buffer | null }
   | { ok: false; code: ErrorCode; detail: string; tenant: string; messageId: string | null };
+
+/** Reads the text of an event that was sent to a path of the door; null where there is no such path. */
+export type ReadSent = (dialect: string, path: string) => ((value: unknown, text: string, source: SentSource) => EventResult) | null;
+
+export interface SentSource {
+  tenant: string;
+  writeKeyId: string;
+  receivedAtMs: number;
+  newMessageId: () => string;
+  ip: undefined;
+  userAgent: undefined;
+}
 
 export interface RecordReader {
   /**
@@ -37,9 +49,9 @@ export interface RecordReader {
 
 /**
  * Reads what may stand on the events topic: framed Avro (the door's, or a direct producer's in a compatible schema),
- * framed JSON Schema, or plain JSON, both of Segment's shape. `defaultTenant` is for records without a `tenant` header; null makes those dead letters.
+ * framed JSON Schema, or plain JSON, both of Segment's shape; and what the door had refused, once it is redriven. `defaultTenant` is for records without a `tenant` header; null makes those dead letters.
  */
-export function createRecordReader(avro: EventAvro, registry: Registry, defaultTenant: string | null): RecordReader {
+export function createRecordReader(avro: EventAvro, registry: Registry, defaultTenant: string | null, readSent: ReadSent = () => null): RecordReader {
   const jsonSchemas = createJsonSchemas();
 
   const readFramed = (record: TopicRecord, value: Buffer, tenant: string, schema: WriterSchema): ReadRecord => {
@@ -60,7 +72,7 @@ export function createRecordReader(avro: EventAvro, registry: Registry, defaultT
     const receivedAtMs = part.receivedAtMs ?? arrival(record);
     // Completed in place: a copy of twenty fields costs as much as a hash.
     const event = Object.assign(part, { receivedAtMs });
-    return { ok: true, eventId: eventId(tenant, event.messageId), source: dialect === null ? 'kafka' : 'http', key: record.key, event };
+    return { ok: true, eventId: eventId(tenant, event.messageId), source: dialect === null ? 'kafka' : 'http', isJudged: dialect !== null, key: record.key, event };
   };
 
   const readJson = (record: TopicRecord, bytes: Buffer, tenant: string, dialect: string, faultOf: (value: unknown) => string | null = () => null): ReadRecord => {
@@ -69,6 +81,11 @@ export function createRecordReader(avro: EventAvro, registry: Registry, defaultT
     if (!json.ok) return dead(json.code, json.detail);
     const fault = faultOf(json.value);
     if (fault !== null) return dead('schema_mismatch', fault, record.header('message-id'));
+    const sent = readSent(record.header('dialect') ?? '', (record.header(redrivenFromHeader) === null ? null : record.header(sentPathHeader)) ?? '');
+    if (sent !== null) {
+      const source = { tenant, writeKeyId: record.header('write-key-id') ?? '', receivedAtMs: arrival(record), newMessageId: () => messageIdOf(record, record.value ?? Buffer.alloc(0)), ip: undefined, userAgent: undefined };
+      return readingOf(sent(json.value, json.text, source), tenant, 'http');
+    }
     const result = readSegmentRecord(record, json, tenant, dialect);
     return result.ok ? { ...result, key: record.key } : result;
   };
@@ -128,8 +145,12 @@ export function readSegmentRecord(record: TopicRecord, { value, text }: { value:
     newMessageId: () => messageIdOf(record, record.value ?? Buffer.alloc(0)),
     userOptional: true,
   });
+  return readingOf(result, tenant, 'kafka');
+}
+
+function readingOf(result: EventResult, tenant: string, source: 'http' | 'kafka'): ReadRecord {
   if (!result.ok) return { ok: false, code: result.code, detail: `${result.message} (${result.pointer === '' ? 'the event' : result.pointer})`, tenant, messageId: result.messageId };
-  return { ok: true, event: result.event, eventId: eventId(tenant, result.event.messageId), source: 'kafka', key: null };
+  return { ok: true, event: result.event, eventId: eventId(tenant, result.event.messageId), source, key: null };
 }
 
 /** The schemas that framed values name, by id. Throws `registry_unavailable`. */

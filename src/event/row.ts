@@ -16,7 +16,7 @@ export const eventColumns = [
   'tenant', 'event_id', 'message_id', 'dialect', 'source', 'write_key_id', 'type', 'event', 'user_key', 'user_id',
   'anonymous_id', 'previous_id', 'email', 'group_id', 'name', 'category', 'timestamp', 'sent_at', 'received_at',
   'properties', 'traits', 'context', 'integrations', 'violations', 'topic', 'partition', 'offset', 'raw',
-  'content_hash', 'trait_values',
+  'content_hash', 'trait_values', 'contract_version', 'contract_violations',
 ] as const;
 
 export interface RowSource extends Place {
@@ -47,7 +47,7 @@ export function eventRow(event: CanonicalEvent, from: RowSource, bare = false): 
     event.groupId ?? '', event.name ?? '', event.category ?? '',
   ]);
   const tail = JSON.stringify([violations, from.topic, from.partition]);
-  return `${head.slice(0, -1)},${times},${oneLine(jsonColumns)},${tail.slice(1, -1)},${from.offset},${JSON.stringify(rawText(event))},${from.contentHash},${traitValues(event)}]`;
+  return `${head.slice(0, -1)},${times},${oneLine(jsonColumns)},${tail.slice(1, -1)},${from.offset},${JSON.stringify(rawText(event))},${from.contentHash},${traitValues(event)},${event.judged?.version ?? 0},${JSON.stringify(event.judged?.violations ?? [])}]`;
 }
 
 const jsonNames = ['properties', 'traits', 'context', 'integrations'] as const;

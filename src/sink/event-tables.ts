@@ -11,6 +11,8 @@ export interface StorableEvent {
   event: CanonicalEvent;
   eventId: string;
   source: 'http' | 'kafka';
+  /** By the door: its contract does not keep it from being stored any more. */
+  isJudged?: boolean;
   /** See event/content.ts. */
   contentHash: string;
 }

@@ -48,6 +48,8 @@ export interface StoreRequest<R extends PlannedRecord> {
   token: string;
   /** Whether some of it may be stored already. */
   replay: boolean;
+  /** Of the plan; left out: the contracts as they are. */
+  rules?: string;
   signal: AbortSignal;
 }
 
@@ -66,6 +68,8 @@ export interface PartitionsOptions<R extends PlannedRecord> {
   pause?: (delayMs: number, signal: AbortSignal) => Promise<void>;
   /** The fault for which a batch of the partition waits, at every failed try; null when it waits no more. */
   onWaiting?: (topic: string, partition: number, error: Error | null) => void;
+  /** Digest of the contracts that are in force. Default: none are. */
+  rules?: () => string;
   /** Eight hex digits. */
   newEpoch?: () => string;
   log: Log;
@@ -88,6 +92,7 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
   const { store, highestStored, maxRows, maxBytes, onWaiting, log } = options;
   const delaysMs = options.retryDelaysMs ?? defaultDelaysMs;
   const pause = options.pause ?? pauseByTimer;
+  const rules = options.rules ?? (() => '');
   const newEpoch = options.newEpoch ?? (() => randomBytes(4).toString('hex'));
   const states = new Map<string, PartitionState>();
 
@@ -131,7 +136,7 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
     const token = planToken(batch.topic, batch.partition, plan);
     // A try that failed may have stored a part: every further one is a replay.
     await persist(batch, attempt =>
-      store({ topic: batch.topic, partition: batch.partition, records, token, replay: replay || attempt > 0, signal: batch.session.signal }),
+      store({ topic: batch.topic, partition: batch.partition, records, token, replay: replay || attempt > 0, rules: plan.rules, signal: batch.session.signal }),
     );
     if (state.highest === null || plan.last > state.highest) state.highest = plan.last;
     state.plan = null;
@@ -164,7 +169,7 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
 
     for (;;) {
       const records = cutBatch(rest, maxRows, maxBytes);
-      const plan = records.length > 0 ? planOf(records, state.epoch) : null;
+      const plan = records.length > 0 ? planOf(records, state.epoch, rules()) : null;
       // One commit says both that the batch before is done and what comes next.
       await batch.commit(plan?.first ?? batch.endOffset, plan === null ? settledMetadata(batch.endOffset, state.highest, state.epoch) : encodePlan(plan, state.highest));
       if (plan === null) break;

@@ -21,6 +21,8 @@ export interface Plan {
    * that it has seen, also rows that were deleted since: whoever sets a group back to have them again must get them.
    */
   epoch: string;
+  /** Digest of the contracts that judge its records; empty: there are none. */
+  rules: string;
 }
 
 /** Records that make one insert, at most `maxRows` and about `maxBytes` of values; never none. */
@@ -35,7 +37,7 @@ export function cutBatch<R extends PlannedRecord>(records: readonly R[], maxRows
   return records.slice(0, count);
 }
 
-export function planOf(records: readonly PlannedRecord[], epoch = ''): Plan {
+export function planOf(records: readonly PlannedRecord[], epoch = '', rules = ''): Plan {
   const first = records[0];
   const last = records.at(-1);
   if (first === undefined || last === undefined) throw new RangeError('a plan needs records');
@@ -47,16 +49,16 @@ export function planOf(records: readonly PlannedRecord[], epoch = ''): Plan {
     hash.update(head);
     if (value !== null) hash.update(value);
   }
-  return { first: first.offset, last: last.offset, count: records.length, hash: hash.digest('hex').slice(0, 32), epoch };
+  return { first: first.offset, last: last.offset, count: records.length, hash: hash.digest('hex').slice(0, 32), epoch, rules };
 }
 
 /**
  * As commit metadata. `first` is the committed offset itself, and is said once more as `at`: a tool may set the offset back and keep the
  * metadata. `storedUpTo` is the highest offset that may be stored already, kept while it lies beyond the plan: whoever takes over must
- * know that the group was set back. Kafka takes 4,096 bytes; this is some 160.
+ * know that the group was set back. Kafka takes 4,096 bytes; this is some 190.
  */
-export function encodePlan({ first, last, count, hash, epoch }: Plan, storedUpTo: bigint | null = null): string {
-  return JSON.stringify({ plan: 1, at: String(first), last: String(last), count, hash, ...(epoch !== '' && { epoch }), ...(storedUpTo !== null && storedUpTo > last && { stored: String(storedUpTo) }) });
+export function encodePlan({ first, last, count, hash, epoch, rules }: Plan, storedUpTo: bigint | null = null): string {
+  return JSON.stringify({ plan: 1, at: String(first), last: String(last), count, hash, ...(epoch !== '' && { epoch }), ...(rules !== '' && { rules }), ...(storedUpTo !== null && storedUpTo > last && { stored: String(storedUpTo) }) });
 }
 
 /** What is committed with an offset below which everything is settled, and nothing is under way. */
@@ -84,7 +86,8 @@ export function readCommit(committed: bigint | null, metadata: string): SinkComm
   // Commits of earlier versions do not say it.
   if (at !== undefined && at !== String(committed)) return null;
   const epoch = typeof said['epoch'] === 'string' ? said['epoch'] : '';
-  const plan = version === 1 && isOffset(last) && typeof count === 'number' && typeof hash === 'string' ? { first: committed, last: BigInt(last), count, hash, epoch } : null;
+  const rules = typeof said['rules'] === 'string' ? said['rules'] : '';
+  const plan = version === 1 && isOffset(last) && typeof count === 'number' && typeof hash === 'string' ? { first: committed, last: BigInt(last), count, hash, epoch, rules } : null;
   if (plan === null && said['settled'] !== 1) return null;
   const stored = isOffset(said['stored']) ? BigInt(said['stored']) : -1n;
   return { plan, storedUpTo: stored > committed - 1n ? stored : committed - 1n, epoch };

@@ -2,7 +2,7 @@ import type { Log } from '../telemetry.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import { createPartitions } from './partitions.ts';
 import type { IncomingBatch, Store } from './partitions.ts';
-import { createStoreDeadLetters } from './store-dead-letters.ts';
+import { createStoreDeadLetters, findLetters } from './store-dead-letters.ts';
 import type { DeadLetterRecord } from './store-dead-letters.ts';
 import { createEventTables } from './event-tables.ts';
 import { createStoreEvents } from './store-events.ts';
@@ -20,11 +20,14 @@ export interface EventStoreOptions {
   read: ReadEvents;
   bury: BuryDeadLetters;
   onStored?: (result: StoreResult) => void;
+  /** Contracts that change while this runs: which of their digests are known. Default: they never do. */
+  rulesAreKnown?: (rules: string) => boolean;
   log: Log;
 }
 
 export interface SinkOptions extends EventStoreOptions {
   /** See partitions.ts. */
+  rules?: () => string;
   onWaiting?: (topic: string, partition: number, error: Error | null) => void;
   /** A batch is what one fetch brings, cut to this. Default: batchLimits. */
   maxRows?: number;
@@ -39,12 +42,13 @@ export interface Sink {
 }
 
 /** How events are stored in the tables of a ClickHouse. */
-export function createEventStore({ clickhouse, onStored = () => undefined, ...options }: EventStoreOptions): Store<EventRecord> {
+export function createEventStore({ clickhouse, onStored = () => undefined, rulesAreKnown, ...options }: EventStoreOptions): Store<EventRecord> {
   return createStoreEvents({
     ...options,
     tables: createEventTables(clickhouse),
     suppressions: createSuppressions(clickhouse),
     profiles: createProfiles(clickhouse),
+    ...(rulesAreKnown && { otherRules: { areKnown: rulesAreKnown, findLetters: (ids, signal) => findLetters(clickhouse, ids, signal) } }),
     makeSingle: async (ids, signal) => void (await removeSurplus(createReconcileTables(clickhouse), ids, signal)),
     onStored,
   });
@@ -67,7 +71,7 @@ export function createSink(options: SinkOptions): Sink {
     return row === undefined || Number(row[0]) === 0 ? null : BigInt(String(row[1]));
   };
   return {
-    events: createPartitions({ ...limits, log, highestStored, store: createEventStore(options) }),
+    events: createPartitions({ ...limits, log, ...(options.rules && { rules: options.rules }), highestStored, store: createEventStore(options) }),
     // A letter is looked for by its id before and after every insert; no need to know how far the topic was read.
     deadLetters: createPartitions({ ...limits, log, highestStored: () => Promise.resolve(null), store: createStoreDeadLetters(clickhouse) }),
   };

@@ -75,6 +75,14 @@ export function createStoreDeadLetters(clickhouse: ClickHouse): Store<DeadLetter
   };
 }
 
+/** Which of these letters, or attempts of letters, are stored as what a contract refused. */
+export async function findLetters(clickhouse: ClickHouse, ids: readonly string[], signal: AbortSignal): Promise<Set<string>> {
+  if (ids.length === 0) return new Set();
+  const list = ids.map(id => `'${id}'`).join();
+  const rows = await clickhouse.rows(`SELECT id FROM dead_letters WHERE id IN (${list}) AND notEmpty(contract_violations) UNION ALL SELECT id FROM dead_letter_attempts WHERE id IN (${list}) AND notEmpty(contract_violations)`, undefined, signal);
+  return new Set(rows.map(([id]) => String(id)));
+}
+
 function reopenStatement(attempts: readonly Attempt[]): string {
   const ids = `[${attempts.map(({ id }) => sqlText(id)).join()}]`;
   const pick = (value: (attempt: Attempt) => string, otherwise: string): string => `transform(toString(id), ${ids}, [${attempts.map(attempt => sqlText(value(attempt))).join()}], ${otherwise})`;

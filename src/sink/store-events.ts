@@ -1,11 +1,10 @@
+import { isRefused, violationsText } from '../contract/judged.ts';
 import type { ReadRecord, TopicRecord } from '../contract/read-record.ts';
 import { MillraceError, asError } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
 import { contentHash } from '../event/content.ts';
 import type { DeadLetter, RecordHeader } from '../event/dead-letter.ts';
-import { deadLetterId, redrivenFromHeader, uuidOrNull } from '../event/dead-letter.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
-import type { Place } from '../event/row.ts';
 import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { createClaims } from './claims.ts';
@@ -15,12 +14,17 @@ import type { Store, StoreRequest } from './partitions.ts';
 import { remainderToken } from './plan.ts';
 import { linksOf } from './profile-links.ts';
 import type { Profiles } from './rebuild-profiles.ts';
+import { letterIds, letterOf, refusedUnderOthers } from './record-letters.ts';
+import type { OtherRules, Unfit } from './record-letters.ts';
 
 /** A record of a topic of events; its place is the batch's topic and partition, and its offset. */
 export type EventRecord = Omit<TopicRecord, 'topic' | 'partition'> & { headers: () => RecordHeader[] };
 
-/** The contract's reader (contract/read-record.ts): never throws for a record, throws where the registry can't be had. */
-export type ReadEvents = (topic: string, partition: number, records: readonly EventRecord[]) => Promise<ReadRecord[]>;
+/**
+ * The contract's reader (contract/read-record.ts): never throws for a record, throws where the registry can't be had.
+ * Events of direct producers are judged by the contracts of that digest, where they are remembered, else by the current ones.
+ */
+export type ReadEvents = (topic: string, partition: number, records: readonly EventRecord[], rules?: string) => Promise<ReadRecord[]>;
 
 /** Puts letters on the dead-letter topic; resolves when all are acknowledged, else throws. */
 export type BuryDeadLetters = (letters: readonly DeadLetter[]) => Promise<void>;
@@ -69,6 +73,8 @@ export interface StoreEventsOptions {
   profiles: Profiles;
   /** Leaves one row of each of these events, of which two were found (reconcile.ts). */
   makeSingle: (eventIds: readonly string[], signal: AbortSignal) => Promise<void>;
+  /** Left out: contracts never change. */
+  otherRules?: OtherRules;
   log: Log;
 }
 
@@ -78,11 +84,16 @@ const recordsAtOnce = 1_000;
 /** Far less than the reconciliation looks back. */
 const maxLookUpAgeMs = 3 * 60_000;
 
+interface Refusal {
+  code: ErrorCode;
+  detail: string;
+}
+
 /** What became of events that could be read. */
 interface Settled {
   outcomes: Outcome[];
   conflicts: Conflict[];
-  refused: Map<StorableEvent, string>;
+  refused: Map<StorableEvent, Refusal>;
   stored: StorableEvent[];
   present: number;
   lookUpMs: number;
@@ -95,23 +106,23 @@ interface Settled {
  *   1. read      each record by its contract: an event, or the reason why it is a dead letter
  *   2. claim     the ids, within this process: of two batches with the same id, one waits for the other
  *   3. look up   the ids; a replay also reads `events` at its own places, and what has an outcome already
- *   4. sort out  in place already | duplicate or conflict | suppressed | to be stored
+ *   4. sort out  in place already | duplicate or conflict | suppressed | refused by its contract | to be stored
  *   5. insert    what is to be stored, as one block under the plan's token; a replay looks afterwards what was dropped under it
  *   6. bury      dead letters, on their topic
  *   7. write     conflicts, then outcomes
  *
  * A find in `event_ids` is proof that an event is stored; a miss is not, since `events` is written first. So a replay also
- * gives `event_ids` what it lacks. What is stored or has an outcome is not judged again.
+ * gives `event_ids` what it lacks. What is stored or has an outcome is not judged again, though its contract has changed.
  * At a replay's own places a find is no proof either: an insert under a token that was used, after its view had failed, gives
  * `event_ids` the ids of rows that `events` drops. There `events` decides; and wherever a batch finds its own ids, which makes it a replay.
  */
-export function createStoreEvents({ tables, read, bury, suppressions, profiles, makeSingle, onStored, log, ...options }: StoreEventsOptions): Store<EventRecord> {
+export function createStoreEvents({ tables, read, bury, suppressions, profiles, makeSingle, onStored, otherRules, log, ...options }: StoreEventsOptions): Store<EventRecord> {
   const claims = createClaims();
   const breathe = options.breathe ?? (() => new Promise<void>(resolve => setImmediate(resolve)));
   const now = options.now ?? (() => performance.now());
 
   /** Inserts what is not stored yet and says what became of the rest. The ids must be claimed. */
-  const settleEvents = async (request: StoreRequest<EventRecord>, events: readonly StorableEvent[]): Promise<Settled> => {
+  const settleEvents = async (request: StoreRequest<EventRecord>, events: readonly StorableEvent[], refusedBefore: ReadonlySet<StorableEvent>): Promise<Settled> => {
     const { topic, partition, token, signal } = request;
     const settled: Settled = { outcomes: [], conflicts: [], refused: new Map(), stored: [], present: 0, lookUpMs: 0, insertMs: 0 };
     const began = now();
@@ -148,6 +159,10 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
         if (differs) settled.conflicts.push({ offset, event, eventId, stored: elsewhere });
       } else if (suppressions.has(event)) {
         settled.outcomes.push({ ...from, outcome: 'suppressed', reason: 'the user was erased' });
+      } else if (isRefused(event.judged)) {
+        settled.refused.set(candidate, { code: 'contract_violation', detail: violationsText(event.judged.violations) });
+      } else if (refusedBefore.has(candidate)) {
+        settled.refused.set(candidate, { code: 'contract_violation', detail: 'refused by a contract that has changed since' });
       } else {
         first.set(eventId, candidate);
         missing.push(candidate);
@@ -166,8 +181,9 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       const insertBegan = now();
       // What is stored elsewhere after this look-up is found by the reconciliation, if it is not much later. A process may have stood still here.
       if (insertBegan - began > maxLookUpAgeMs) throw new MillraceError('clickhouse_unavailable', 'too long since the look-up of a batch; looking again');
-      settled.refused = await tables.insertEvents(request, missing, token);
-      settled.stored = missing.filter(row => !settled.refused.has(row));
+      const unfit = await tables.insertEvents(request, missing, token);
+      for (const [row, detail] of unfit) settled.refused.set(row, { code: 'row_refused', detail });
+      settled.stored = missing.filter(row => !unfit.has(row));
       if (replay) {
         const after = await tables.storedAt(request, settled.stored);
         const still = settled.stored.filter(({ offset, eventId }) => !after.has(placedId(offset, eventId)));
@@ -181,10 +197,10 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     if (settled.present > 0) {
       await profiles.feed({ topic, partition, ...sliceOf(events) }, signal);
     }
-    await profiles.settle(events.flatMap(({ event }) => linksOf(event)), replay, signal);
-    if (settled.refused.size === 0) return settled;
+    await profiles.settle(events.flatMap(event => (settled.refused.has(event) ? [] : linksOf(event.event))), replay, signal);
+    if (missing.length === settled.stored.length) return settled;
     // A duplicate of an event that was refused may be storable itself: judge the rest once more, as a replay.
-    const rest = await settleEvents({ ...request, replay: true }, events.filter(event => !settled.refused.has(event)));
+    const rest = await settleEvents({ ...request, replay: true }, events.filter(event => !settled.refused.has(event)), refusedBefore);
     return { ...rest, refused: new Map([...settled.refused, ...rest.refused]), stored: [...settled.stored, ...rest.stored], present: rest.present - settled.stored.length };
   };
 
@@ -198,27 +214,12 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     const outcomes: Outcome[] = [];
     const letters: DeadLetter[] = [];
     const codes: Record<string, number> = {};
-    const buryRecord = (record: EventRecord, reading: { code: ErrorCode; detail: string; tenant: string; messageId: string | null }, event: CanonicalEvent | null = null): void => {
+    const buryRecord = (record: EventRecord, reading: Unfit, event: CanonicalEvent | null = null): void => {
       const place = { topic, partition, offset: record.offset };
-      const { id, attempt } = letterIds(place, record);
+      const letter = letterOf(place, record, reading, event);
       codes[reading.code] = (codes[reading.code] ?? 0) + 1;
-      const writeKeyId = event?.writeKeyId ?? null;
-      outcomes.push({ offset: record.offset, tenant: reading.tenant, id, outcome: 'dead_lettered', reason: reading.code, writeKeyId, receivedAtMs: event?.receivedAtMs ?? Math.max(0, record.timestampMs) });
-      letters.push({
-        id,
-        attempt,
-        tenant: reading.tenant,
-        atMs: Math.max(0, record.timestampMs),
-        code: reading.code,
-        detail: reading.detail,
-        payload: record.value ?? Buffer.alloc(0),
-        tombstone: record.value === null,
-        source: record.header('dialect') === null ? 'kafka' : 'http',
-        writeKeyId,
-        messageId: reading.messageId,
-        place,
-        origin: { key: record.key, headers: record.headers(), timestampMs: record.timestampMs },
-      });
+      outcomes.push({ offset: record.offset, tenant: reading.tenant, id: letter.id, outcome: 'dead_lettered', reason: reading.code, writeKeyId: letter.writeKeyId, receivedAtMs: event?.receivedAtMs ?? Math.max(0, record.timestampMs) });
+      letters.push(letter);
     };
 
     const events: StorableEvent[] = [];
@@ -230,9 +231,9 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
         buryRecord(record, reading);
         return;
       }
-      const { event, eventId, source, key } = reading;
+      const { event, eventId, source, isJudged, key } = reading;
       if (settledBefore.has(placedId(record.offset, eventId))) return;
-      const storable: StorableEvent = { offset: record.offset, key, event, eventId, source, contentHash: contentHash(event) };
+      const storable: StorableEvent = { offset: record.offset, key, event, eventId, source, isJudged: isJudged === true, contentHash: contentHash(event) };
       events.push(storable);
       recordsOf.set(storable, record);
     };
@@ -240,7 +241,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       // Heartbeats, and other partitions, must not wait for all of a large batch.
       if (at > 0) await breathe();
       const some = records.slice(at, at + recordsAtOnce);
-      const readings = await read(topic, partition, some);
+      const readings = await read(topic, partition, some, request.rules);
       some.forEach((record, index) => {
         const reading = readings[index];
         if (reading === undefined) return;
@@ -258,14 +259,14 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     const release = await claims.take(new Set(events.map(({ eventId }) => eventId)), signal);
     let settled: Settled;
     try {
-      settled = await settleEvents(request, events);
+      settled = await settleEvents(request, events, await refusedUnderOthers(request, recordsOf, otherRules));
     } finally {
       release();
     }
     outcomes.push(...settled.outcomes);
-    for (const [refused, detail] of settled.refused) {
+    for (const [refused, { code, detail }] of settled.refused) {
       const record = recordsOf.get(refused);
-      if (record !== undefined) buryRecord(record, { code: 'row_refused', detail, tenant: refused.event.tenant, messageId: refused.event.messageId }, refused.event);
+      if (record !== undefined) buryRecord(record, { code, detail, tenant: refused.event.tenant, messageId: refused.event.messageId }, refused.event);
     }
 
     if (letters.length > 0) await bury(letters);
@@ -296,11 +297,4 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       oldestReceivedAtMs: settled.stored.reduce<number | null>((oldest, { event }) => Math.min(oldest ?? Infinity, event.receivedAtMs), null),
     });
   };
-}
-
-/** What was redriven and fails again is still the letter that it came from; its own id then tells this failure from others. */
-function letterIds(place: Place, record: EventRecord): { id: string; attempt: string | null } {
-  const own = deadLetterId(place, record.timestampMs);
-  const from = uuidOrNull(record.header(redrivenFromHeader));
-  return from === null ? { id: own, attempt: null } : { id: from, attempt: own };
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { IHeaders } from 'kafkajs';
+import { readLetterJudgement } from '../contract/judged.ts';
 import type { DeadLetter, RecordHeader, RecordOrigin } from '../event/dead-letter.ts';
 import { uuidOrNull } from '../event/dead-letter.ts';
 import { uuidOf } from '../event/identity.ts';
@@ -16,6 +17,7 @@ import { headerBytes, headerText } from './record.ts';
  *   origin-headers                                 its headers, as JSON: [[name, base64 or null], …]
  *   origin-timestamp                               its timestamp, in ms
  *   tombstone                                      "true" where it had no value
+ *   judged                                         what a contract said of the event, as JSON
  *   attempt                                        where it was redriven from letter `id` and failed again
  *
  * The key is the id, so that repeats of one letter share a partition.
@@ -51,6 +53,7 @@ export function deadLetterRecord(topic: string, whole: DeadLetter): OutgoingReco
       ...(letter.tombstone && { tombstone: 'true' }),
       ...(letter.writeKeyId !== null && { 'write-key-id': letter.writeKeyId }),
       ...(letter.messageId !== null && { 'message-id': letter.messageId }),
+      ...(letter.judged !== undefined && { judged: JSON.stringify(letter.judged) }),
       ...(place !== null && {
         'origin-topic': place.topic,
         'origin-partition': String(place.partition),
@@ -70,6 +73,7 @@ export function readDeadLetter(record: { topic: string; partition: number; offse
   const header = (name: string): string | null => headerText(record.headers, name);
   const originTopic = header('origin-topic');
   const at = Number(header('at') ?? NaN);
+  const judged = readLetterJudgement(header('judged') ?? '');
   return {
     id: uuidOrNull(header('id')) ?? uuidOf(`${record.topic}/${record.partition}/${record.offset}/${record.timestampMs}`),
     attempt: uuidOrNull(header('attempt')),
@@ -87,6 +91,7 @@ export function readDeadLetter(record: { topic: string; partition: number; offse
         ? null
         : { topic: originTopic, partition: Number(/^\d{1,9}$/.exec(header('origin-partition') ?? '')?.[0] ?? 0), offset: safeOffset(header('origin-offset')) },
     origin: readOrigin(record.headers),
+    ...(judged !== null && { judged }),
   };
 }
 

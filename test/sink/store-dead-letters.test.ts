@@ -63,6 +63,18 @@ test('an attempt whose letter is not there becomes one', async () => {
   assert.deepEqual(await rowOf(id), ['open', 'schema_mismatch', 'b', 'a', [a, b]]);
 });
 
+test('what a contract said is there once for each time: of the letter, and of each attempt', async () => {
+  const [id, attempt, orphan, orphans] = [randomUUID(), randomUUID(), randomUUID(), randomUUID()];
+  const judged = { version: 2, action: 'reject', eventId: randomUUID(), type: 'page', event: "it's", violations: [{ kind: 'other', pointer: '/properties/a~1b', message: '"quoted"' }, { kind: 'type_mismatch', pointer: '', message: '' }] } as const;
+  const broken = (letter: DeadLetter): DeadLetter => ({ ...letter, judged });
+  for (let round = 0; round < 2; round++) {
+    await store('7', broken(letterOf(id, null, 'first')), broken(letterOf(id, attempt, 'again')), broken(letterOf(orphan, orphans, 'its letter is not there')));
+    await store(`8-${round}`, broken(letterOf(id, null, 'first')));
+  }
+  const found = await clickhouse.rows(`SELECT type, event, contract_version, kind, pointer, message, action, count() FROM violations WHERE event_id = '${judged.eventId}' GROUP BY ALL ORDER BY kind`);
+  assert.deepEqual(found, [['page', "it's", 2, 'other', '/properties/a~1b', '"quoted"', 'reject', '3'], ['page', "it's", 2, 'type_mismatch', '', '', 'reject', '3']]);
+});
+
 test('two updates at the same moment: never closed over a failure', async () => {
   const id = randomUUID();
   await store('5', letterOf(id, null, 'x'));

@@ -3,11 +3,14 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { contentHash } from '../../src/event/content.ts';
+import { deadLetterId } from '../../src/event/dead-letter.ts';
+import type { DeadLetter } from '../../src/event/dead-letter.ts';
 import { createClickHouse } from '../../src/sink/clickhouse.ts';
 import type { ClickHouse } from '../../src/sink/clickhouse.ts';
 import { createEventTables } from '../../src/sink/event-tables.ts';
 import type { StorableEvent } from '../../src/sink/event-tables.ts';
 import { migrate, readMigrations } from '../../src/sink/migrate.ts';
+import { createStoreDeadLetters, findLetters } from '../../src/sink/store-dead-letters.ts';
 import { createStoreEvents } from '../../src/sink/store-events.ts';
 import { packageRoot } from '../helpers/local.ts';
 import { sharedStack, testLog } from '../helpers/shared-stack.ts';
@@ -33,19 +36,20 @@ const storable = (messageId: string, offset: bigint): StorableEvent => {
   assert.ok(reading.ok);
   return { ...reading, offset, key: null, contentHash: contentHash(reading.event) };
 };
-/** Stores these as a batch that nobody stored before; or as a replay of a plan. */
-const store = (events: readonly StorableEvent[], token: string, replay = false): Promise<void> =>
+/** Stores these as a batch that nobody stored before; or as a replay of a plan. Contracts whose digest is `known` are. */
+const store = (events: readonly StorableEvent[], token: string, replay = false, rules?: string, buried: DeadLetter[] = []): Promise<void> =>
   createStoreEvents({
     tables: createEventTables(clickhouse),
     read: async () => events.map(({ event, eventId, source }) => ({ ok: true, event, eventId, source, key: null })),
-    bury: async () => undefined,
+    bury: async letters => void buried.push(...letters),
+    otherRules: { areKnown: digest => digest === 'known', findLetters: (ids, ended) => findLetters(clickhouse, ids, ended) },
     suppressions: { refresh: async () => undefined, has: () => false },
     makeSingle: async () => undefined,
     profiles: { feed: async () => undefined, settle: async () => undefined },
     onStored: () => undefined,
     log: testLog(),
-  })({ ...place, records: events.map(({ offset }) => ({ offset, key: null, value: Buffer.from('v'), timestampMs: 1, header: () => null, headers: () => [] })), token, replay });
-const replay = (events: readonly StorableEvent[], token: string): Promise<void> => store(events, token, true);
+  })({ ...place, records: events.map(({ offset }) => ({ offset, key: null, value: Buffer.from('v'), timestampMs: 1, header: () => null, headers: () => [] })), token, replay, ...(rules !== undefined && { rules }) });
+const replay = (events: readonly StorableEvent[], token: string, rules?: string, buried?: DeadLetter[]): Promise<void> => store(events, token, true, rules, buried);
 const rows = async (table: 'events' | 'event_ids' | 'outcomes'): Promise<string[]> =>
   (await clickhouse.rows(`SELECT DISTINCT concat(toString(partition), '/', toString(offset)) AS place FROM ${table} ORDER BY place`)).flat().map(String);
 
@@ -74,4 +78,33 @@ test('rows that were deleted without their ids are stored again, where the group
   await clickhouse.command('ALTER TABLE events DELETE WHERE offset >= 1 SETTINGS mutations_sync = 2');
   await store(events.slice(1), 'second');
   assert.deepEqual([await rows('events'), await rows('outcomes')], [['0/0', '0/1', '0/2'], []]);
+});
+
+test('what a contract refused is no row: by itself and beside its neighbours; another one of its id may be', async () => {
+  const [broken, flagged, sound] = [storable('a', 0n), storable('b', 1n), storable('a', 2n)];
+  const violations = [{ kind: 'other', pointer: '/properties/x', message: 'm' }] as const;
+  broken.event = { ...broken.event, judged: { version: 7, action: 'reject', violations } };
+  flagged.event = { ...flagged.event, judged: { version: 8, action: 'flag', violations } };
+  const buried: DeadLetter[] = [];
+  for (let round = 0; round < 2; round++) await replay([broken, flagged, sound], 'mixed', undefined, buried);
+  assert.deepEqual(await rows('events'), ['0/1', '0/2']);
+  assert.deepEqual((await clickhouse.rows('SELECT offset, outcome, reason FROM outcomes')).map(row => row.map(String)), [['0', 'dead_lettered', 'contract_violation']]);
+  assert.deepEqual(buried.map(({ code, judged }) => [code, judged?.version, judged?.action, judged?.eventId]), [['contract_violation', 7, 'reject', broken.eventId]]);
+  assert.deepEqual(await clickhouse.rows('SELECT event_id, contract_version, kind, pointer, message, action FROM violations'), [[flagged.eventId, 8, 'other', '/properties/x', 'm', 'flag']]);
+});
+
+test('a sink that died between a letter and its outcome, and comes back with other contracts: the record stays a letter', async () => {
+  const events = [storable('a', 0n), storable('b', 1n)];
+  const judged = { version: 1, action: 'reject', violations: [{ kind: 'other', pointer: '', message: 'm' }], eventId: events[0]?.eventId ?? '', type: 'track', event: 'e' } as const;
+  const letter: DeadLetter = {
+    id: deadLetterId({ topic: 'events', partition: 0, offset: 0n }, 1), attempt: null, tenant: 't', atMs: 1, code: 'contract_violation', detail: '', payload: Buffer.from('v'), tombstone: false,
+    source: 'kafka', writeKeyId: null, messageId: 'a', place: { topic: 'events', partition: 0, offset: 0n }, origin: null, judged,
+  };
+  await createStoreDeadLetters(clickhouse)({ topic: 'dead', partition: 0, token: 'dead', replay: false, signal, records: [{ offset: 0n, value: null, letter }] });
+  const buried: DeadLetter[] = [];
+  await replay(events, 'planned', 'of before', buried);
+  assert.deepEqual([await rows('events'), await rows('outcomes'), buried.map(({ id }) => id)], [['0/1'], ['0/0'], [letter.id]]);
+  // Under the contracts of the plan it would have been refused anyway: nobody looks.
+  await replay([storable('a', 5n)], 'again', 'known', buried);
+  assert.deepEqual([await rows('events'), buried.length], [['0/1', '0/5'], 1]);
 });
