@@ -2,7 +2,10 @@ import { buryIn, listen, registerSchema, schemaPath } from './compose-parts.ts';
 import type { Deps, Role } from './compose-parts.ts';
 import type { Config } from './config.ts';
 import { watchConfig } from './config-watch.ts';
+import { createLiveContracts } from './contract/contracts.ts';
+import type { LiveContracts } from './contract/contracts.ts';
 import { createEventAvro } from './contract/event-avro.ts';
+import { judgementHeaders } from './contract/judged.ts';
 import type { Accepted } from './door/accept.ts';
 import { createKeyRing } from './door/keys.ts';
 import type { KeyRing } from './door/keys.ts';
@@ -27,6 +30,7 @@ import { createEventTables } from './sink/event-tables.ts';
 import { findEvent } from './sink/find-event.ts';
 import { note } from './telemetry.ts';
 import type { Log } from './telemetry.ts';
+import { deadLetterRecord } from './topic/dead-letter.ts';
 import { provisionTopics } from './topic/provision.ts';
 import { createPublisher } from './topic/publish.ts';
 import type { OutgoingRecord, Publisher } from './topic/publish.ts';
@@ -118,6 +122,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   const publisher = createPublisher({ ...endpoints.kafka, topics: [config.topic.events, config.topic.deadLetters], maxInFlightBytes: inFlightBytesOf(machine?.workers ?? 1), log });
   const buryAll = buryIn(publisher, config.topic.deadLetters);
   const keys = createKeyRing(config.writeKeys);
+  const contracts = createLiveContracts(config.contracts);
   const clickhouse = endpoints.clickhouse.url === '' ? null : createClickHouse(endpoints.clickhouse);
   const storedEvents = clickhouse === null ? null : createEventTables(clickhouse);
   measureNotices(metrics, log);
@@ -127,7 +132,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     topic: config.topic.events,
     key: Buffer.from(userKey(event)),
     value: avro.encode(event, schemaId),
-    headers: { tenant: event.tenant, dialect: event.dialect, 'message-id': event.messageId, ...(traceparent !== null && { traceparent }) },
+    headers: { tenant: event.tenant, dialect: event.dialect, 'message-id': event.messageId, ...judgementHeaders(event), ...(traceparent !== null && { traceparent }) },
   });
   const accept = async (events: readonly CanonicalEvent[], traceparent: string | null): Promise<Accepted[]> => {
     const results = await meter.producing(() => publisher.publish(events.map(event => encode(event, traceparent))));
@@ -142,6 +147,11 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     accept,
     findStored: storedEvents === null ? null : async ids => new Map([...(await storedEvents.findIds(ids, AbortSignal.timeout(lookUpMs)))].map(([id, places]) => [id, places[0]?.contentHash ?? '0'])),
     findReceipt: clickhouse === null ? null : (tenant, id) => findEvent(clickhouse, tenant, id, AbortSignal.timeout(5 * lookUpMs)),
+    contracts,
+    async setAside(letters) {
+      const results = await publisher.publish(letters.map(letter => deadLetterRecord(config.topic.deadLetters, letter)));
+      return results.map(result => (result.ok ? { ok: true } : { ok: false, retryable: result.error.retryable, message: result.error.message }));
+    },
     async bury(letters, dropped) {
       if (dropped > 0) meter.onLetters('dropped', dropped);
       if (letters.length === 0) return;
@@ -161,9 +171,9 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     ...meter,
     log,
   });
-  const onConfig = (next: Config): void => takeConfig(config, next, keys, log);
+  const onConfig = (next: Config): void => takeConfig(config, next, keys, contracts, log);
   place.follow?.(onConfig);
-  const watching = deps.reload === undefined ? null : watchConfig({ path: config.configPath, read: deps.reload, log, onConfig });
+  const watching = deps.reload === undefined ? null : watchConfig({ path: config.configPath, files: config.configFiles, read: deps.reload, log, onConfig });
   const close = async (): Promise<void> => {
     watching?.close();
     await app.close();
@@ -184,9 +194,10 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   }
 }
 
-/** Keys are taken at once; the rest is read when a process starts. */
-function takeConfig(old: Config, next: Config, keys: KeyRing, log: Log): void {
+/** Keys and contracts are taken at once; the rest is read when a process starts. */
+function takeConfig(old: Config, next: Config, keys: KeyRing, contracts: LiveContracts, log: Log): void {
   keys.replace(next.writeKeys);
+  contracts.replace(next.contracts);
   note(log, 'config_reloaded', { writeKeys: next.writeKeys.map(({ id }) => id) });
   const later = (['topics', 'defaultTenant', 'dedupe'] as const).filter(name => JSON.stringify(old[name]) !== JSON.stringify(next[name]));
   if (later.length > 0) note(log, 'config_needs_restart', { keys: later });

@@ -138,7 +138,7 @@ async function run(command: Exclude<Command, 'check' | 'key'>, tool: Tool | null
   const metrics = createMetrics();
   const deps = (): Deps => ({
     log,
-    reload: () => readConfig(process.env, packageRoot, process.cwd(), command),
+    reload: onFile => readConfig(process.env, packageRoot, process.cwd(), command, onFile),
     metrics,
     onFatal: error => {
       fatal ??= error;

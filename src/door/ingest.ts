@@ -1,18 +1,21 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ErrorCode } from '../errors.ts';
+import type { Contracts } from '../contract/contracts.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
 import type { DeadLetter } from '../event/dead-letter.ts';
 import { eventId } from '../event/identity.ts';
 import { aboutOf, noKey, unknownKey } from './about.ts';
-import type { Accepted, AcceptEvents } from './accept.ts';
+import type { Accepted, AcceptEvents, SetAside } from './accept.ts';
 import { createBodyReader, isJsonType } from './body.ts';
 import type { BodyReader } from './body.ts';
 import type { Dialect, DialectRoute, EventSource, TakenEvent } from './dialect.ts';
 import { openEnvelope } from './envelope.ts';
+import { createJudge, deliver } from './judge.ts';
 import type { KeyRing, WriteKey } from './keys.ts';
 import { tokenOf } from './keys.ts';
 import type { Known } from './known.ts';
-import { lettersOf } from './letters.ts';
+import { letterOf, lettersOf } from './letters.ts';
+import type { RefusedEvent } from './letters.ts';
 import type { Machine } from './machine.ts';
 import type { RateLimiter } from './rate-limit.ts';
 import { sendError } from './reply.ts';
@@ -29,7 +32,9 @@ import type { EventError } from './reply.ts';
  *   rate                           429, counted in events, of a known key
  *   each event                     read by the dialect; its fault is its own, in a batch
  *   type                           403, in a batch the event's fault
- *   what a batch has refused       a dead letter each (letters.ts), beside its line in the answer
+ *   contract                       422, in a batch the event's fault; or kept aside; or flagged (judge.ts)
+ *   what a batch has refused, or   a dead letter each (letters.ts), beside its line in the answer
+ *   a contract
  *   known already                  where the dialect says so (known.ts): nothing is published; 409 with other content
  *   Kafka                          503 where it took none; in a batch those that it did not take are listed
  */
@@ -40,7 +45,9 @@ export type OnEvents = (events: { dialect: string; key: string; result: 'accepte
 export interface IngestDoor {
   keys: KeyRing;
   takeRate: Machine['takeRate'];
-  /** What refused events of a batch leave; resolves when Kafka has them, or never will. */
+  contracts: { current(): Contracts };
+  setAside: SetAside;
+  /** What refused events leave; resolves when Kafka has them, or never will. */
   bury: (letters: readonly DeadLetter[], dropped: number) => Promise<void>;
   letterLimiter: RateLimiter;
   known: Known;
@@ -127,7 +134,7 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
       tenant: key.tenant, writeKeyId: key.id, receivedAtMs, newMessageId, ip: request.ip, userAgent: request.headers['user-agent']?.slice(0, maxUserAgentLength),
       ...(envelope.defaults && { defaults: envelope.defaults }),
     };
-    return answer(request, reply, { dialect, route, key, source, events: envelope.events, door, hasOwnId: () => ownId });
+    return answer(request, reply, { dialect, route, path, key, source, events: envelope.events, door, hasOwnId: () => ownId });
   });
 }
 
@@ -142,6 +149,7 @@ function foreign(request: FastifyRequest, reply: FastifyReply): FastifyReply {
 }
 
 interface Opened extends Offer {
+  path: string;
   key: WriteKey;
   source: EventSource;
   events: readonly { value: unknown; text: string }[];
@@ -150,28 +158,49 @@ interface Opened extends Offer {
   hasOwnId: () => boolean;
 }
 
-async function answer(request: FastifyRequest, reply: FastifyReply, { route, key, source, events, door, hasOwnId }: Opened): Promise<FastifyReply> {
+async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, route, path, key, source, events, door, hasOwnId }: Opened): Promise<FastifyReply> {
   const errors: (EventError & { index: number })[] = [];
   const good: CanonicalEvent[] = [];
   const indexes: number[] = [];
+  const refused: RefusedEvent[] = [];
+  const judge = createJudge(door.contracts.current());
+  const refuse = (index: number, error: Omit<EventError, 'index'>, text: string, event: CanonicalEvent | null): void => {
+    errors.push({ index, ...error });
+    refused.push({ error, text, event });
+  };
   events.forEach(({ value, text }, index) => {
     const read = route.read(value, text, source);
     if (!read.ok) {
-      errors.push({ index, code: read.code, message: read.message, pointer: read.pointer, ...(read.messageId !== null && { message_id: read.messageId }) });
-    } else if (key.allow !== null && !key.allow.includes(read.event.type)) {
-      errors.push({ index, code: 'forbidden', message: `this write key may not send ${read.event.type} events`, pointer: '/type', message_id: read.event.messageId });
-    } else {
-      good.push(read.event);
-      indexes.push(index);
+      refuse(index, { code: read.code, message: read.message, pointer: read.pointer, ...(read.messageId !== null && { message_id: read.messageId }) }, text, null);
+      return;
     }
+    const { event } = read;
+    if (key.allow !== null && !key.allow.includes(event.type)) {
+      refuse(index, { code: 'forbidden', message: `this write key may not send ${event.type} events`, pointer: '/type', message_id: event.messageId }, text, null);
+      return;
+    }
+    const broken = judge(event, read.parsed);
+    if (broken !== null) {
+      refuse(index, broken, event.raw ?? text, event);
+      return;
+    }
+    good.push(event);
+    indexes.push(index);
   });
   for (const code of new Set(errors.map(error => error.code))) tell(request, door, code, errors.filter(error => error.code === code).length);
   const [wrong] = errors;
-  if (route.batch === null && wrong !== undefined) return sendError(request, reply, wrong.code, wrong.message, wrong.code === 'forbidden' ? undefined : [{ pointer: wrong.pointer }]);
+  const isKept = refused.length > 0 && (route.batch !== null || wrong?.code === 'contract_violation');
+  const kept = isKept ? lettersOf(key, dialect.name, path, refused, source.receivedAtMs, door.letterLimiter) : null;
+  const bury = kept === null ? undefined : door.bury(kept.letters, kept.dropped);
+  if (route.batch === null && wrong !== undefined) {
+    await bury;
+    return sendError(request, reply, wrong.code, wrong.message, wrong.code === 'forbidden' ? undefined : (wrong.violations ?? [{ pointer: wrong.pointer }]));
+  }
+  const send = (wanted: readonly CanonicalEvent[]): Promise<Accepted[]> => deliver(wanted, door, aside => letterOf(key, dialect.name, path, aside, source.receivedAtMs), traceparentOf(request));
 
   const [single] = good;
   if (route.batch === null && route.deduplicates === true && single !== undefined && hasOwnId()) {
-    const once = await door.known.once(single, async () => (await door.accept([single], traceparentOf(request)))[0] ?? { ok: false, retryable: true, message: 'the event was not accepted' });
+    const once = await door.known.once(single, async () => (await send([single]))[0] ?? { ok: false, retryable: true, message: 'the event was not accepted' });
     if (once.kind === 'other') {
       tell(request, door, 'idempotency_conflict', 1);
       return sendError(request, reply, 'idempotency_conflict', 'this idempotency key was used for an event of other content');
@@ -184,11 +213,7 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { route, key
     return reply.code(route.status).send(route.one(takenEvent(single, once.kind === 'same')));
   }
 
-  const kept = route.batch === null || errors.length === 0 ? null : lettersOf(key, errors, events.map(({ text }) => text), source.receivedAtMs, door.letterLimiter);
-  const [results] = await Promise.all([
-    good.length === 0 ? [] : door.accept(good, traceparentOf(request)),
-    kept === null ? undefined : door.bury(kept.letters, kept.dropped),
-  ]);
+  const [results] = await Promise.all([send(good), bury]);
   const failed = results.flatMap((result, at) => (result.ok ? [] : [{ result, index: indexes[at] ?? 0, event: good[at] }]));
   if (failed.length > 0) tell(request, door, 'unavailable', failed.length);
   if (failed.length < good.length) tell(request, door, 'accepted', good.length - failed.length);

@@ -1,10 +1,10 @@
-import type { CanonicalEvent, EventResult } from '../event/canonical.ts';
+import type { CanonicalEvent, EventResult, ParsedObjects } from '../event/canonical.ts';
 import { faultOfEvent, maxIdLength, readFields } from '../event/fields.ts';
 import type { Fields } from '../event/fields.ts';
 import type { EventSource } from './dialect.ts';
 
 /** What a dialect reads from an event; what it leaves out is null. Without a message id the event gets a new one. */
-export type EventParts = Pick<CanonicalEvent, 'type' | 'event' | 'timestampMs'> & { messageId: string | null } & Partial<Pick<CanonicalEvent, 'userId' | 'email' | 'properties' | 'traits' | 'context' | 'violations'>>;
+export type EventParts = Pick<CanonicalEvent, 'type' | 'event' | 'timestampMs'> & { messageId: string | null } & { parsed?: ParsedObjects } & Partial<Pick<CanonicalEvent, 'userId' | 'email' | 'properties' | 'traits' | 'context' | 'violations' | 'judged'>>;
 
 export interface ObjectReader {
   /** The dialect. */
@@ -25,12 +25,13 @@ export function readObject({ name, sentId, read }: ObjectReader): (value: unknow
     const unfit = faultOfEvent(value, text);
     if (unfit !== null) return { ok: false, ...unfit, messageId: sentMessageId };
     const fields = readFields(members, text);
-    const parts = read(fields, members, source);
+    const { parsed, ...parts } = read(fields, members, source);
     const fault = fields.fault();
     if (fault !== null) return { ok: false, ...fault, messageId: sentMessageId };
     const { tenant, receivedAtMs, writeKeyId } = source;
     return {
       ok: true,
+      ...(parsed && { parsed }),
       event: {
         tenant, dialect: name, userId: null, email: null, properties: null, traits: null, context: null, violations: [], ...parts, messageId: parts.messageId ?? source.newMessageId(),
         anonymousId: null, previousId: null, groupId: null, name: null, category: null, sentAtMs: null, receivedAtMs, integrations: null, writeKeyId, raw: text,

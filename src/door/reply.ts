@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { catalogue } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
+import type { Violation } from '../event/canonical.ts';
 import { aboutOf } from './about.ts';
 
 /** What is wrong with one event of a batch. */
@@ -11,6 +12,8 @@ export interface EventError {
   /** JSON pointer into the event. */
   pointer?: string;
   message_id?: string;
+  /** Where it breaks its contract. */
+  violations?: readonly Violation[];
 }
 
 /** The error body of every path. `code` and `message` stand at the top too, where some SDKs read them. */

@@ -4,13 +4,14 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { fastify, LogController } from 'fastify';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import type { Contracts } from '../contract/contracts.ts';
 import { MillraceError, catalogue } from '../errors.ts';
 import type { DeadLetter } from '../event/dead-letter.ts';
 import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { aboutOf, noRequest } from './about.ts';
 import type { About } from './about.ts';
-import type { AcceptEvents } from './accept.ts';
+import type { AcceptEvents, SetAside } from './accept.ts';
 import { maxBodyBytes } from './body.ts';
 import { serveBrowsers } from './browsers.ts';
 import { dialects } from './dialects/all.ts';
@@ -60,7 +61,11 @@ const usualPatience = { headers: 10_000, request: 30_000, idle: 72_000 };
 export interface DoorOptions extends HealthOptions {
   keys: KeyRing;
   accept: AcceptEvents;
-  /** Keeps what was refused inside a batch; `dropped` more were not kept. Default: nothing is kept. */
+  /** What events must look like; default: nothing is asked of them. */
+  contracts?: { current(): Contracts };
+  /** Keeps what is answered as accepted and is no event, each letter as durably as an event. Default: nothing can be kept. */
+  setAside?: SetAside;
+  /** Keeps what was refused inside a batch, or by a contract; `dropped` more were not kept. Default: nothing is kept. */
   bury?: (letters: readonly DeadLetter[], dropped: number) => Promise<void>;
   /** Which events are stored already; null or left out: only those that this machine has seen are known. */
   findStored?: FindStored | null;
@@ -98,6 +103,8 @@ export function createDoor(options: DoorOptions): FastifyInstance {
     takeRate: machine.takeRate,
     letterLimiter: createRateLimiter(monotonicNow, machine.workers),
     known: createKnown({ recent: machine.recent, findStored: options.findStored ?? null, log: options.log }),
+    contracts: options.contracts ?? { current: () => ({ rules: '', judge: () => null }) },
+    setAside: options.setAside ?? (letters => Promise.resolve(letters.map(() => ({ ok: false, retryable: true, message: 'there is no place for what a contract keeps aside' })))),
     bury: options.bury ?? (() => Promise.resolve()),
     newMessageId: options.newMessageId ?? randomUUID,
     onEvents: options.onEvents ?? (() => undefined),

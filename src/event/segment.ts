@@ -115,6 +115,7 @@ export function readSegmentEvent(value: unknown, text: string, source: SegmentSo
       violations: [],
       raw: text,
     },
+    parsed: { properties: fields['properties'], ...(ownTraits !== null && { traits: fields['traits'] }) },
   };
 }
 

@@ -20,7 +20,7 @@ const readEvent = readObject({
     const userField = (['user_id', 'userId'] as const).find(name => Object.hasOwn(data, name) && data[name] !== null && data[name] !== '');
     const user = userField === undefined ? null : data[userField];
     if (user !== null && (typeof user !== 'string' || user.length > maxIdLength)) fields.fail('field_invalid', `/data/${userField ?? ''}`, `data.${userField ?? ''} is a string of 1 to ${maxIdLength} characters`);
-    return { type: 'track', event, messageId, userId: typeof user === 'string' ? user : null, timestampMs: timestampMs ?? source.receivedAtMs, properties };
+    return { type: 'track', event, messageId, userId: typeof user === 'string' ? user : null, timestampMs: timestampMs ?? source.receivedAtMs, properties, parsed: { properties: members['data'] } };
   },
 });
 

@@ -32,7 +32,7 @@ const readEvent = readObject({
     const properties = [...fields.spans.keys()].filter(name => !ownFields.has(name)).map(name => `${JSON.stringify(name)}:${fields.text(name) ?? 'null'}`);
     return {
       type: 'track', event: type, messageId, userId: uid ?? email, email, timestampMs, properties: properties.length === 0 ? null : `{${properties.join(',')}}`,
-      violations: type === null || planned.has(type) ? [] : ['unplanned_event'],
+      ...(type !== null && !planned.has(type) && { violations: ['unplanned_event'], judged: { version: 0, action: 'flag', violations: [{ kind: 'unplanned_event', pointer: '/event', message: `none of ${[...planned].join(', ')}` }] } }),
     };
   },
 });

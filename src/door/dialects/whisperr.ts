@@ -26,7 +26,7 @@ const readEvent = readObject({
     const context = fields.object('context', { required: true });
     const messageId = messageIdIn(context, fields);
     if (context !== null && messageId === null) fields.fail('field_missing', '/context/$message_id', 'context.$message_id is required');
-    return { type: 'track', event, userId, properties, context, messageId, timestampMs: occurredAt(members['occurred_at'], receivedAtMs, fields) };
+    return { type: 'track', event, userId, properties, parsed: { properties: members['properties'] }, context, messageId, timestampMs: occurredAt(members['occurred_at'], receivedAtMs, fields) };
   },
 });
 
