@@ -57,7 +57,7 @@ export function readLetterJudgement(text: string): LetterJudgement | null {
   const { version, action, eventId: id, type, event, violations } = said as Record<string, unknown>;
   const known = violationActions.find(name => name === action);
   if (known === undefined || typeof id !== 'string' || !/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(id) || typeof type !== 'string' || typeof event !== 'string') return null;
-  return { version: versionOf(String(version)), action: known, eventId: id, type, event, violations: violationsIn(violations) };
+  return { version: versionOf(String(version)), action: known, eventId: id, type: type.toWellFormed(), event: event.toWellFormed(), violations: violationsIn(violations) };
 }
 
 /** What a person reads in a dead letter or a log: the first few. */

@@ -111,6 +111,14 @@ test('many violations are bounded, and say how many there are', () => {
   assert.ok(names.every(([, pointer]) => pointer.length <= 513) && names.length === 20);
 });
 
+test('half of a surrogate pair in a name, or where a name is cut, goes no further', () => {
+  for (const properties of ['{"\\ud800":1}', JSON.stringify({ [`${'x'.repeat(498)}😀${'y'.repeat(50)}`]: 1 })]) {
+    const [violation] = found({ additionalProperties: false }, properties);
+    assert.ok(violation?.[1].isWellFormed() === true && violation[0] === 'additional_property');
+  }
+  assert.equal(readLetterJudgement(JSON.stringify({ version: 1, action: 'reject', eventId: '00000000-0000-4000-8000-000000000000', type: '\ud800', event: '', violations: [] }))?.type, '\ufffd');
+});
+
 test('no event can make its check take long: patterns, unique items, references that repeat, depth', () => {
   const schema = {
     $defs: { item: { type: 'object', properties: { of: { $ref: '#/$defs/item' } }, required: ['sku'] } },

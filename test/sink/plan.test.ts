@@ -10,6 +10,8 @@ test('a plan survives the way through commit metadata', () => {
   const metadata = encodePlan(plan);
   assert.ok(metadata.length < 200);
   assert.deepEqual(decodePlan(5n, metadata), plan);
+  const judged = planOf([record(5)], 'e', '0123456789abcdef');
+  assert.deepEqual([decodePlan(5n, encodePlan(judged))?.rules, plan.rules], ['0123456789abcdef', '']);
 });
 
 test('metadata that is no plan of ours is none', () => {

@@ -22,6 +22,8 @@ test('a letter comes back from its topic as it was', () => {
   assert.deepEqual(back(bare), bare);
   const emptyKey: DeadLetter = { ...bare, origin: { key: Buffer.alloc(0), headers: [], timestampMs: 0 } };
   assert.deepEqual(back(emptyKey), emptyKey);
+  const judged: DeadLetter = { ...bare, judged: { version: 2, action: 'dead_letter', eventId: letter.id, type: 'track', event: 'é', violations: [{ kind: 'other', pointer: '/properties/a~1b', message: '"' }] } };
+  assert.deepEqual(back(judged), judged);
 });
 
 test('letters from before their origin was kept, and headers that are no such thing', () => {
