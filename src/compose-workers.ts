@@ -135,6 +135,7 @@ export async function startWorkers(config: Config, endpoints: Endpoints, deps: D
   });
   const watching = deps.reload === undefined ? null : watchConfig({
     path: config.configPath,
+    files: config.configFiles,
     read: deps.reload,
     log,
     onConfig(next) {
