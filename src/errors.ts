@@ -58,11 +58,11 @@ export const catalogue = {
 
   // What the parts around millrace do.
   config_invalid: { status: null, retryable: false, meaning: 'the environment or the configuration has faults' },
-  kafka_unavailable: { status: 503, retryable: true, meaning: 'Kafka cannot be reached, or does not answer in time' },
-  kafka_refused: { status: 503, retryable: false, meaning: 'Kafka refused a record for good' },
-  registry_unavailable: { status: 503, retryable: true, meaning: 'the schema registry cannot be reached, or does not answer' },
+  kafka_unavailable: { status: null, retryable: true, meaning: 'Kafka cannot be reached, or does not answer in time' },
+  kafka_refused: { status: null, retryable: false, meaning: 'Kafka refused a record for good' },
+  registry_unavailable: { status: null, retryable: true, meaning: 'the schema registry cannot be reached, or does not answer' },
   registry_refused: { status: null, retryable: false, meaning: 'the schema registry refused a schema, as an incompatible one for instance' },
-  clickhouse_unavailable: { status: 503, retryable: true, meaning: 'ClickHouse cannot be reached, is read-only, full or overloaded' },
+  clickhouse_unavailable: { status: null, retryable: true, meaning: 'ClickHouse cannot be reached, is read-only, full or overloaded' },
   clickhouse_refused: { status: null, retryable: false, meaning: 'ClickHouse refused a statement' },
   migration_changed: { status: null, retryable: false, meaning: 'a migration that was applied has been edited since' },
   replay_kept: { status: null, retryable: false, meaning: 'the table that a replay is to keep has the name of one that is there' },
