@@ -1,9 +1,10 @@
 import type { EventResult, EventType } from '../event/canonical.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { EventError } from './reply.ts';
+import type { JsonSchema } from './schemas.ts';
 
 /*
- * What a dialect says of itself. server.ts and ingest.ts make the routes, the checks of keys and the answers of it;
+ * What a dialect says of itself. server.ts and ingest.ts make the routes, the checks of keys and the answers of it, openapi.ts the document;
  * a new dialect is a file in dialects/ and a line in dialects/all.ts. docs/dialects.md shows how.
  */
 
@@ -47,10 +48,13 @@ export interface BatchSummary {
 export interface DialectRoute {
   /** All of these, with a trailing slash too. */
   paths: readonly string[];
-  /** Two routes may share a path: the first one whose body this is. */
-  isMine?: (body: Readonly<Record<string, unknown>>) => boolean;
-  /** The member of the body that holds events, and how many at most; null: the body is one event. */
-  batch: { member: string; maxEvents: number; withDefaults: boolean } | null;
+  /** Two routes may share a path: a body with this member is the first one's. */
+  whenHas?: string;
+  /** The member of the body that holds events, and how many at most; null: the body is one event. `name` is its schema's, which openapi.ts makes. */
+  batch: { name: string; member: string; maxEvents: number; withDefaults: boolean } | null;
+  /** The schema of an event, and that of what `one` (or for a batch `many`) makes: names in the dialect's `schemas`, or in the shared ones. */
+  event: string;
+  answer: string;
   /** `value` is the event, parsed from `text`. */
   read: (value: unknown, text: string, source: EventSource) => EventResult;
   /** What the path itself says is the type, for the list of paths. */
@@ -69,9 +73,34 @@ export interface DialectRoute {
 export interface Dialect {
   /** As in `events.dialect`. */
   name: string;
+  /** For readers of the document: whose events these are. */
+  title: string;
+  /**
+   * JSON Schemas of its events and answers, by the names that the document and the types of millrace/api give them. A test holds
+   * `read` and the event's schema equal: what the one takes the other takes.
+   */
+  schemas: Readonly<Record<string, JsonSchema>>;
+  /** Codes that its events may be refused with, besides those of every dialect. */
+  codes: readonly ErrorCode[];
   /** How a 401 asks for the key. */
   challenge: 'Basic' | 'Bearer';
   routes: readonly DialectRoute[];
+}
+
+export interface Offer {
+  dialect: Dialect;
+  route: DialectRoute;
+}
+
+/** The routes of all dialects by their paths: those that share one in the order in which they are asked. */
+export function offersByPath(dialects: readonly Dialect[]): Map<string, Offer[]> {
+  const offers = new Map<string, Offer[]>();
+  for (const dialect of dialects) {
+    for (const route of dialect.routes) {
+      for (const path of route.paths) offers.set(path, [...(offers.get(path) ?? []), { dialect, route }]);
+    }
+  }
+  return offers;
 }
 
 /** Why a request was refused as a whole. */

@@ -8,7 +8,8 @@ import { aboutOf, noKey, unknownKey } from './about.ts';
 import type { Accepted, AcceptEvents, SetAside } from './accept.ts';
 import { createBodyReader, isJsonType } from './body.ts';
 import type { BodyReader } from './body.ts';
-import type { Dialect, DialectRoute, EventSource, TakenEvent } from './dialect.ts';
+import { offersByPath } from './dialect.ts';
+import type { Dialect, DialectRoute, EventSource, Offer, TakenEvent } from './dialect.ts';
 import { openEnvelope } from './envelope.ts';
 import { createJudge, deliver } from './judge.ts';
 import type { KeyRing, WriteKey } from './keys.ts';
@@ -60,21 +61,10 @@ export interface IngestDoor {
 /** Of the header, which is put into each event of a batch; real ones are shorter. */
 const maxUserAgentLength = 1_024;
 
-interface Offer {
-  dialect: Dialect;
-  route: DialectRoute;
-}
-
 /** Makes the routes of all dialects. Paths with a trailing slash are the same (server.ts). */
 export function registerDialects(app: FastifyInstance, dialects: readonly Dialect[], door: IngestDoor): void {
-  const offers = new Map<string, Offer[]>();
-  for (const dialect of dialects) {
-    for (const route of dialect.routes) {
-      for (const path of route.paths) offers.set(path, [...(offers.get(path) ?? []), { dialect, route }]);
-    }
-  }
   const readBody = createBodyReader();
-  for (const [path, at] of offers) registerPath(app, path, at, readBody, door);
+  for (const [path, at] of offersByPath(dialects)) registerPath(app, path, at, readBody, door);
 }
 
 function registerPath(app: FastifyInstance, path: string, offers: readonly Offer[], readBody: BodyReader, door: IngestDoor): void {
@@ -240,7 +230,7 @@ function takenEvent({ tenant, messageId, receivedAtMs }: CanonicalEvent, dedupli
 
 /** Where no route knows the body, the last one says what is wrong with it. */
 function offerFor(offers: readonly Offer[], members: Readonly<Record<string, unknown>>): Offer {
-  const found = offers.find(({ route }) => route.isMine === undefined || route.isMine(members)) ?? offers.at(-1);
+  const found = offers.find(({ route }) => route.whenHas === undefined || Object.hasOwn(members, route.whenHas)) ?? offers.at(-1);
   if (found === undefined) throw new RangeError('a path without routes');
   return found;
 }

@@ -15,6 +15,7 @@ import type { AcceptEvents, SetAside } from './accept.ts';
 import { maxBodyBytes } from './body.ts';
 import { serveBrowsers } from './browsers.ts';
 import { dialects } from './dialects/all.ts';
+import { serveDocuments } from './documents.ts';
 import { registerDialects } from './ingest.ts';
 import type { OnEvents } from './ingest.ts';
 import type { KeyRing } from './keys.ts';
@@ -90,6 +91,7 @@ export function createDoor(options: DoorOptions): FastifyInstance {
   app.addHook('onRequest', async (request, reply) => {
     if (request.method === 'POST' && options.overloaded()) return sendError(request, reply, 'unavailable', 'too many events wait for Kafka; try again');
   });
+  serveDocuments(app, dialects);
   serveBrowsers(app, options.keys);
   serveReceipts(app, { keys: options.keys, findRecent: machine.findRecent, find: options.findReceipt ?? null });
   registerDialects(app, dialects, {
@@ -222,8 +224,9 @@ async function answerUnparsed(error: Error & { code?: string }, socket: Socket, 
   }
   const code = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'request_timeout' : error.code === 'HPE_HEADER_OVERFLOW' ? 'headers_too_large' : 'bad_request';
   const { status, meaning } = catalogue[code];
-  const body = JSON.stringify(errorBody(code, meaning, randomUUID()));
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`);
+  const requestId = randomUUID();
+  const body = JSON.stringify(errorBody(code, meaning, requestId));
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nContent-Type: application/json; charset=utf-8\r\nX-Request-Id: ${requestId}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`);
   return code;
 }
 

@@ -3,7 +3,10 @@
  */
 
 const form =
-  /^(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?(?:([Zz])|([+-])(\d{2})(?::?(\d{2}))?)$/;
+  /^(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:[.,](\d{1,9}))?)?(?:([Zz])|([+-])([01]\d|2[0-3])(?::?([0-5]\d))?)$/;
+
+/** The form of a time, as a JSON Schema says it; that the month has the day, and that there is such a year, it leaves open. */
+export const timePattern = form.source;
 
 /**
  * Milliseconds since the epoch, or null where the text is no date-time with a zone, or no real one:
@@ -18,8 +21,7 @@ export function parseTime(text: string): number | null {
   const hour = Number(parts[4]);
   const minute = Number(parts[5]);
   const second = Number(parts[6] ?? 0);
-  if (year === 0 || month < 1 || month > 12 || day < 1 || day > daysInMonth(year, month)) return null;
-  if (hour > 23 || minute > 59 || second > 59) return null;
+  if (year === 0 || day > daysInMonth(year, month)) return null;
   const milliseconds = parts[7] === undefined ? 0 : Number(parts[7].padEnd(3, '0').slice(0, 3));
   let time = Date.UTC(2000, month - 1, day, hour, minute, second, milliseconds);
   // Date.UTC reads years 0 to 99 as 1900 to 1999; 2000 is a leap year, so the day above always existed.
@@ -27,10 +29,7 @@ export function parseTime(text: string): number | null {
   date.setUTCFullYear(year, month - 1, day);
   time = date.getTime();
   if (parts[9] !== undefined) {
-    const offsetHours = Number(parts[10]);
-    const offsetMinutes = Number(parts[11] ?? 0);
-    if (offsetHours > 23 || offsetMinutes > 59) return null;
-    const offsetMs = (offsetHours * 60 + offsetMinutes) * 60_000;
+    const offsetMs = (Number(parts[10]) * 60 + Number(parts[11] ?? 0)) * 60_000;
     time += parts[9] === '+' ? -offsetMs : offsetMs;
   }
   return time;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { dialects } from '../../src/door/dialects/all.ts';
 import { createKeyRing } from '../../src/door/keys.ts';
-import { createDoor } from '../../src/door/server.ts';
+import { createDoor } from '../helpers/described-door.ts';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
 import type { Fate } from '../../src/event/fate.ts';
 import { eventId } from '../../src/event/identity.ts';
@@ -302,6 +302,6 @@ test('browsers: a preflight of any path, CORS on every answer, the settings of t
 
 test('the dialects have names of their own, and no path twice without saying whose a body is', () => {
   assert.equal(new Set(dialects.map(({ name }) => name)).size, dialects.length);
-  const routes = dialects.flatMap(({ routes: all }) => all).flatMap(route => route.paths.map(path => ({ path, decides: route.isMine !== undefined })));
+  const routes = dialects.flatMap(({ routes: all }) => all).flatMap(route => route.paths.map(path => ({ path, decides: route.whenHas !== undefined })));
   for (const path of new Set(routes.map(route => route.path))) assert.ok(routes.filter(route => route.path === path && !route.decides).length <= 1, path);
 });

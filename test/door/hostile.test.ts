@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { createKeyRing } from '../../src/door/keys.ts';
-import { createDoor } from '../../src/door/server.ts';
+import { createDoor } from '../helpers/described-door.ts';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
 import { eventRow } from '../../src/event/row.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -83,6 +83,7 @@ test('what is no HTTP, or no URL, gets the error body too', async () => {
   const { app } = door();
   const bad = await app.inject('/%ff');
   assert.deepEqual([bad.statusCode, bad.json<{ code: string; success: boolean }>().code, bad.json<{ success: boolean }>().success], [400, 'bad_request', false]);
+  assert.equal(bad.headers['x-request-id'], bad.json<{ error: { request_id: string } }>().error.request_id);
   await app.listen({ port: 0, host: '127.0.0.1' });
   try {
     const { port } = app.server.address() as AddressInfo;
@@ -92,7 +93,8 @@ test('what is no HTTP, or no URL, gets the error body too', async () => {
       let answer = '';
       for await (const chunk of socket) answer += String(chunk);
       assert.match(answer, new RegExp(`^HTTP/1\\.1 ${status} `));
-      assert.equal((JSON.parse(answer.slice(answer.indexOf('\r\n\r\n'))) as { code: string }).code, code);
+      const body = JSON.parse(answer.slice(answer.indexOf('\r\n\r\n'))) as { code: string; error: { request_id: string } };
+      assert.deepEqual([body.code, /^X-Request-Id: (.+)$/m.exec(answer)?.[1]?.trim()], [code, body.error.request_id]);
     }
   } finally {
     await app.close();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createKeyRing } from '../../src/door/keys.ts';
-import { createDoor } from '../../src/door/server.ts';
+import { createDoor } from '../helpers/described-door.ts';
 import type { DeadLetter } from '../../src/event/dead-letter.ts';
 import { testLog } from '../helpers/shared-stack.ts';
 import { writeKey } from '../helpers/write-key.ts';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import type { Accepted } from '../../src/door/accept.ts';
 import { createKeyRing } from '../../src/door/keys.ts';
-import { createDoor } from '../../src/door/server.ts';
+import { createDoor } from '../helpers/described-door.ts';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
 import { testLog } from '../helpers/shared-stack.ts';
 import { writeKey } from '../helpers/write-key.ts';

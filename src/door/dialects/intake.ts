@@ -3,6 +3,7 @@ import { eventIdText } from '../../event/identity.ts';
 import { parseTime } from '../../event/time.ts';
 import type { Dialect } from '../dialect.ts';
 import { readObject } from '../read-object.ts';
+import { idSchema, objectSchema, timeSchema } from '../schemas.ts';
 
 /* Dialect 002: one event a request, with an idempotency key, and an answer that names the event's id. */
 
@@ -24,13 +25,37 @@ const readEvent = readObject({
   },
 });
 
+/** `user_id` counts where it says somebody, else `userId`. */
+const data = objectSchema('whatever belongs to it; becomes the properties. Its user is `user_id` or `userId`', { required: true }, {
+  properties: { user_id: idSchema('the user', { emptyIsAbsent: true }) },
+  if: { required: ['user_id'], properties: { user_id: { type: 'string', minLength: 1 } } },
+  else: { properties: { userId: idSchema('the user', { emptyIsAbsent: true }) } },
+});
+
 export const intakeDialect: Dialect = {
   name: 'intake',
+  title: 'One event a request, with an idempotency key',
+  schemas: {
+    IntakeEvent: {
+      type: 'object', description: 'An event with an idempotency key.', required: ['event_type', 'occurred_at', 'idempotency_key', 'data'],
+      properties: {
+        event_type: idSchema('what happened', { required: true }),
+        occurred_at: timeSchema('when it happened, of any age', { required: true }),
+        idempotency_key: idSchema('sent again it is the same event: nothing is published twice', { required: true }),
+        data,
+      },
+      additionalProperties: true,
+      examples: [{ event_type: 'user.created', occurred_at: '2025-12-22T10:30:00Z', idempotency_key: 'signup-ada', data: { user_id: 'ada', plan: 'pro' } }],
+    },
+  },
+  codes: [],
   challenge: 'Bearer',
   routes: [
     {
       paths: ['/v1/events'],
       batch: null,
+      event: 'IntakeEvent',
+      answer: 'EventTaken',
       deduplicates: true,
       read: readEvent,
       status: 200,
