@@ -3,7 +3,7 @@ import { STATUS_CODES } from 'node:http';
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { fastify, LogController } from 'fastify';
-import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Contracts } from '../contract/contracts.ts';
 import { MillraceError, catalogue } from '../errors.ts';
 import type { DeadLetter } from '../event/dead-letter.ts';
@@ -150,6 +150,14 @@ export function createHealthServer({ readiness, metrics, onResponse, onHeld, wor
   // A client that has closed its own side still reads the answer. Not in Node's types.
   (app.server as { httpAllowHalfOpen?: boolean }).httpAllowHalfOpen = true;
 
+  /** Another method than the path takes, or no such path. */
+  const nothingThere = (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    const path = request.url.split('?')[0] ?? '';
+    const allowed = (['GET', 'POST'] as const).filter(method => method !== request.method && app.findRoute({ url: path, method }) !== null);
+    if (allowed.length > 0) return sendError(request, reply.header('allow', allowed.join(', ')), 'method_not_allowed', `${path} takes ${allowed.join(', ')}`);
+    return sendError(request, reply, 'not_found', `there is nothing at ${path}`);
+  };
+
   // Node would answer these itself, without a body: a host left out, and an expectation that it does not know.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
   app.addHook('onRequest', async (request, reply) => {
@@ -159,6 +167,8 @@ export function createHealthServer({ readiness, metrics, onResponse, onHeld, wor
     open.set(socket, unanswered.add(reply.raw));
     reply.raw.once('close', () => unanswered.delete(reply.raw));
     if (request.raw.httpVersion === '1.1' && request.headers.host === undefined) return sendError(request, reply, 'bad_request', 'a request names its host');
+    // No path takes these: Fastify would look at their bodies first.
+    if (!['GET', 'POST', 'OPTIONS'].includes(request.method)) return nothingThere(request, reply);
     if (!closing) return undefined;
     reply.header('connection', 'close');
     return request.method === 'POST' ? sendError(request, reply, 'unavailable', 'this server is closing; send again') : undefined;
@@ -186,12 +196,7 @@ export function createHealthServer({ readiness, metrics, onResponse, onHeld, wor
     });
   }
 
-  app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split('?')[0] ?? '';
-    const allowed = (['GET', 'POST'] as const).filter(method => method !== request.method && app.findRoute({ url: path, method }) !== null);
-    if (allowed.length > 0) return sendError(request, reply.header('allow', allowed.join(', ')), 'method_not_allowed', `${path} takes ${allowed.join(', ')}`);
-    return sendError(request, reply, 'not_found', `there is nothing at ${path}`);
-  });
+  app.setNotFoundHandler(nothingThere);
   app.setErrorHandler((error, request, reply) => {
     const status = typeof error === 'object' && error !== null && 'statusCode' in error ? error.statusCode : 500;
     // The client has gone away in the middle of its body: nobody reads this answer.

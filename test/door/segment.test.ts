@@ -181,6 +181,10 @@ test('what is not there, and what takes another method', async () => {
   assert.deepEqual([missing.statusCode, missing.json<{ code: string }>().code], [404, 'not_found']);
   const wrong = await app.inject('/api/v1/events?x=1');
   assert.deepEqual([wrong.statusCode, wrong.json<{ code: string }>().code, wrong.headers['allow']], [405, 'method_not_allowed', 'POST']);
+  for (const method of ['QUERY', 'PUT', 'TRACE'] as const) {
+    const other = await app.inject({ method: method as 'PUT', url: '/livez', ...(method === 'PUT' && { payload: '{', headers: { 'content-type': ';' } }) });
+    assert.deepEqual([other.statusCode, other.json<{ code: string }>().code, other.headers['allow']], [405, 'method_not_allowed', 'GET'], method);
+  }
 });
 
 test('a well-formed traceparent goes along, another does not', async () => {

@@ -1,9 +1,11 @@
+import assert from 'node:assert/strict';
 import { createClient } from '@clickhouse/client';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { endpointsOf, provision, startDoor, startSink } from '../../src/compose.ts';
 import type { RunningDoor, RunningSink } from '../../src/compose.ts';
 import type { Config } from '../../src/config.ts';
 import { createMetrics } from '../../src/metrics.ts';
+import { answerFaults } from './described.ts';
 import { testLog } from './shared-stack.ts';
 
 /** A door and a sink of their own on a running stack, and a way to ask ClickHouse. */
@@ -13,7 +15,7 @@ export interface System {
   sink: RunningSink | null;
   query: <T = Record<string, unknown>>(statement: string) => Promise<T[]>;
   command: (statement: string) => Promise<void>;
-  /** POST to the door with the dev key; headers may replace that. */
+  /** POST to the door with the dev key; headers may replace that. The answer must be one of the OpenAPI document's. */
   post: (path: string, body: unknown, headers?: Record<string, string>) => Promise<{ status: number; headers: Headers; body: Record<string, unknown> }>;
   close: () => Promise<void>;
 }
@@ -39,7 +41,9 @@ export async function startSystem(config: Config, { withSink = true } = {}): Pro
         headers: { 'content-type': 'application/json', ...headers },
         body: typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body),
       });
-      return { status: response.status, headers: response.headers, body: (await response.json()) as Record<string, unknown> };
+      const text = await response.text();
+      assert.deepEqual(answerFaults({ method: 'POST', url: path, status: response.status, headers: Object.fromEntries(response.headers), body: text }), []);
+      return { status: response.status, headers: response.headers, body: JSON.parse(text) as Record<string, unknown> };
     },
     async close() {
       await door.close();
