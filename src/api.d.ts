@@ -17,6 +17,36 @@ export type BatchSummary = {
   errors: EventError[];
 };
 
+/** What became of another record of an event. */
+export type Copy = {
+  /** accepted: durable on the topic, the sink has not come to it */
+  status: 'accepted' | 'stored' | 'duplicate' | 'conflict' | 'dropped' | 'suppressed' | 'dead_lettered';
+  topic?: string;
+  partition?: number;
+  /** decimal digits */
+  offset?: string;
+  received_at: string;
+  /** of `stored` */
+  stored_at?: string;
+  /** of `duplicate` and `conflict`: the record that was stored before */
+  duplicate_of?: {
+    topic: string;
+    partition: number;
+    /** decimal digits */
+    offset: string;
+  } | null;
+  /** of `dropped` and `suppressed` */
+  reason?: string;
+  /** of `dead_lettered` */
+  code?: string;
+  /** of `dead_lettered` */
+  detail?: string;
+  /** of `dead_lettered` */
+  dead_letter_id?: string;
+  /** of `dead_lettered` */
+  dead_letter_status?: string;
+};
+
 /** Why a request was refused. `code` and `message` stand at the top too, where some SDKs read them. */
 export type ErrorBody = {
   error: {
@@ -25,11 +55,11 @@ export type ErrorBody = {
     message: string;
     /** as in X-Request-Id */
     request_id: string;
-    /** where it is wrong */
-    details?: {
+    /** where it is wrong; of a receipt that cannot be had whole, what this door knows itself */
+    details?: ({
       /** JSON pointer (RFC 6901) into the event */
       pointer?: string;
-    }[];
+    }[] | Receipt);
   };
   code: ErrorCode;
   message: string;
@@ -130,14 +160,34 @@ export type Readiness = {
 /** What became of an event. */
 export type Receipt = {
   event_id: string;
-  /** on the topic, or a row of ClickHouse */
-  status: 'accepted' | 'stored';
-  topic: string;
-  partition: number;
+  /** accepted: durable on the topic, the sink has not come to it */
+  status: 'accepted' | 'stored' | 'duplicate' | 'conflict' | 'dropped' | 'suppressed' | 'dead_lettered';
+  topic?: string;
+  partition?: number;
   /** decimal digits */
-  offset: string;
+  offset?: string;
   received_at: string;
+  /** of `stored` */
   stored_at?: string;
+  /** of `duplicate` and `conflict`: the record that was stored before */
+  duplicate_of?: {
+    topic: string;
+    partition: number;
+    /** decimal digits */
+    offset: string;
+  } | null;
+  /** of `dropped` and `suppressed` */
+  reason?: string;
+  /** of `dead_lettered` */
+  code?: string;
+  /** of `dead_lettered` */
+  detail?: string;
+  /** of `dead_lettered` */
+  dead_letter_id?: string;
+  /** of `dead_lettered` */
+  dead_letter_status?: string;
+  /** of `stored`: other records of the id */
+  copies?: Copy[];
 };
 
 /** Up to 2500 events. One that does not fit its schema is listed in the answer’s `errors`, and the others go through. */
@@ -201,14 +251,14 @@ export type SegmentCall = {
   /** of a `page` or `screen` */
   category?: string | null;
   /** of what happened */
-  properties?: { [name: string]: unknown } | null;
+  properties?: { [name: string]: unknown } | null | [];
   /** of the user, or of the group */
-  traits?: { [name: string]: unknown } | null;
+  traits?: { [name: string]: unknown } | null | [];
   /** circumstances: page, device, app, campaign; `ip` and `userAgent` are filled in where they are absent */
-  context?: { [name: string]: unknown } | null;
+  context?: { [name: string]: unknown } | null | [];
   /** where the event may be passed on to */
-  integrations?: { [name: string]: unknown } | null;
-  /** when it happened; without one it is the receipt */
+  integrations?: { [name: string]: unknown } | null | [];
+  /** when it happened; without one it is `originalTimestamp` where that is a time, else the receipt */
   timestamp?: string | null;
   /** when it was sent by the client’s clock; more than 5 minutes off, `timestamp` is shifted by the difference */
   sentAt?: string | null;

@@ -119,10 +119,10 @@ function typeText(schema: JsonSchema): string {
   if (schema['$ref'] !== undefined) return `<a href="#${text(nameOf(schema['$ref']))}">${text(nameOf(schema['$ref']))}</a>`;
   if (schema['const'] !== undefined) return `<code>${text(JSON.stringify(schema['const']))}</code>`;
   if (schema['enum'] !== undefined) return listed(schema['enum']).map(value => `<code>${text(value)}</code>`).join(', ');
-  const types = listed(schema['type']).map(type => (type === 'array' ? `list of ${typeText((schema['items'] ?? {}) as JsonSchema)}` : text(type)));
+  const types = listed(schema['type']).map(type => (type === 'array' ? schema['maxItems'] === 0 ? 'empty list' : `list of ${typeText((schema['items'] ?? {}) as JsonSchema)}` : text(type)));
   const limits = [
     schema['maxLength'] === undefined ? '' : `${text(schema['minLength'] ?? 0)} to ${text(schema['maxLength'])} characters`,
-    schema['maxItems'] === undefined ? '' : `${text(schema['maxItems'])} at most`,
+    typeof schema['maxItems'] !== 'number' || schema['maxItems'] === 0 ? '' : `${text(schema['maxItems'])} at most`,
     schema['format'] === undefined ? '' : text(schema['format']),
     typeof schema['pattern'] !== 'string' || schema['pattern'].length > 60 ? '' : `<code>${text(schema['pattern'])}</code>`,
   ].filter(limit => limit !== '');

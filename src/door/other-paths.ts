@@ -19,16 +19,28 @@ export interface OtherPath {
   codes: readonly ErrorCode[];
 }
 
+const place: Readonly<Record<string, JsonSchema>> = { topic: { type: 'string' }, partition: { type: 'integer', minimum: 0 }, offset: { type: 'string', pattern: '^\\d+$', description: 'decimal digits' } };
+const fate: Readonly<Record<string, JsonSchema>> = {
+  status: { enum: ['accepted', 'stored', 'duplicate', 'conflict', 'dropped', 'suppressed', 'dead_lettered'], description: 'accepted: durable on the topic, the sink has not come to it' },
+  ...place,
+  received_at: { type: 'string', format: 'date-time' },
+  stored_at: { type: 'string', format: 'date-time', description: 'of `stored`' },
+  duplicate_of: { ...answerSchema('of `duplicate` and `conflict`: the record that was stored before', place), type: ['object', 'null'] },
+  reason: { type: 'string', description: 'of `dropped` and `suppressed`' },
+  code: { type: 'string', description: 'of `dead_lettered`' },
+  detail: { type: 'string', description: 'of `dead_lettered`' },
+  dead_letter_id: { type: 'string', description: 'of `dead_lettered`' },
+  dead_letter_status: { type: 'string', description: 'of `dead_lettered`' },
+};
+const notAlways = Object.keys(fate).filter(name => name !== 'status' && name !== 'received_at');
+
 export const otherSchemas: Readonly<Record<string, JsonSchema>> = {
   Receipt: answerSchema('What became of an event.', {
     event_id: { type: 'string', pattern: '^evt_[0-9a-f]{32}$' },
-    status: { enum: ['accepted', 'stored'], description: 'on the topic, or a row of ClickHouse' },
-    topic: { type: 'string' },
-    partition: { type: 'integer', minimum: 0 },
-    offset: { type: 'string', pattern: '^\\d+$', description: 'decimal digits' },
-    received_at: { type: 'string', format: 'date-time' },
-    stored_at: { type: 'string', format: 'date-time' },
-  }, ['stored_at']),
+    ...fate,
+    copies: { type: 'array', items: ref('Copy'), description: 'of `stored`: other records of the id' },
+  }, [...notAlways, 'copies']),
+  Copy: answerSchema('What became of another record of an event.', fate, notAlways),
   Alive: answerSchema('The process runs.', { status: { const: 'ok' } }),
   Readiness: answerSchema('Whether events can be taken.', {
     status: { enum: ['ok', 'not ready', 'closing'] },

@@ -76,7 +76,7 @@ export const sharedSchemas: Readonly<Record<string, JsonSchema>> = {
       code: ref('ErrorCode'),
       message: { type: 'string', description: 'what to mend, for people' },
       request_id: { type: 'string', description: 'as in X-Request-Id' },
-      details: { type: 'array', items: { type: 'object', properties: { pointer } }, description: 'where it is wrong' },
+      details: { anyOf: [{ type: 'array', items: { type: 'object', properties: { pointer } } }, ref('Receipt')], description: 'where it is wrong; of a receipt that cannot be had whole, what this door knows itself' },
     }, ['details']),
     code: ref('ErrorCode'),
     message: { type: 'string' },

@@ -44,6 +44,7 @@ function typeOf(schema: Schema, indent: string): string {
 }
 
 function simpleType(type: unknown, schema: Schema, indent: string): string {
+  if (type === 'array' && schema['maxItems'] === 0) return '[]';
   if (type === 'array') return `${typeOf((schema['items'] ?? {}) as Schema, indent)}[]`;
   return type === 'integer' ? 'number' : String(type);
 }

@@ -36,7 +36,7 @@ function simple(type: string, schema: Schema): fc.Arbitrary<unknown> {
     case 'boolean': return fc.boolean();
     case 'integer':
     case 'number': return fc.oneof(fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true }));
-    case 'array': return fc.array(arbitraryOf((schema['items'] ?? {}) as Schema), { maxLength: 4 });
+    case 'array': return fc.array(arbitraryOf((schema['items'] ?? {}) as Schema), { maxLength: Math.min(4, Number(schema['maxItems'] ?? 4)) });
     case 'object': return object(schema);
     default: {
       const examples = list(schema['examples']).filter(each => typeof each === 'string');

@@ -49,7 +49,7 @@ const operations = Object.entries(document.paths).flatMap(([path, item]) => (['g
 }));
 
 export function operationOf(method: string, url: string): { path: string; method: 'get' | 'post'; operation: Operation } | null {
-  const [path = ''] = url.split('?');
+  const path = (url.split('?')[0] ?? '').replaceAll(/\/{2,}/g, '/');
   return operations.find(each => each.method === method.toLowerCase() && each.form.test(path)) ?? null;
 }
 

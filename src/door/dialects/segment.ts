@@ -12,6 +12,8 @@ const dialect = 'segment';
 const read = (type?: EventType): DialectRoute['read'] => (value, text, source) => readSegmentEvent(value, text, { ...source, dialect, ...(type !== undefined && { type }) });
 
 const lenient = { numbers: true, emptyIsAbsent: true };
+/** An empty list is an empty object: PHP writes both so. */
+const objectOrEmpty = (description: string): JsonSchema => objectSchema(description, {}, { type: ['object', 'null', 'array'], maxItems: 0 });
 const members = {
   userId: idSchema('the user; this or `anonymousId` is required. A number is read as its decimal text', lenient),
   anonymousId: idSchema('a user whose id is not known yet', lenient),
@@ -21,11 +23,11 @@ const members = {
   previousId: idSchema('what an `alias` renames', lenient),
   name: stringSchema('of a `page` or `screen`'),
   category: stringSchema('of a `page` or `screen`'),
-  properties: objectSchema('of what happened'),
-  traits: objectSchema('of the user, or of the group'),
-  context: objectSchema('circumstances: page, device, app, campaign; `ip` and `userAgent` are filled in where they are absent'),
-  integrations: objectSchema('where the event may be passed on to'),
-  timestamp: timeSchema('when it happened; without one it is the receipt'),
+  properties: objectOrEmpty('of what happened'),
+  traits: objectOrEmpty('of the user, or of the group'),
+  context: objectOrEmpty('circumstances: page, device, app, campaign; `ip` and `userAgent` are filled in where they are absent'),
+  integrations: objectOrEmpty('where the event may be passed on to'),
+  timestamp: timeSchema('when it happened; without one it is `originalTimestamp` where that is a time, else the receipt'),
   sentAt: timeSchema('when it was sent by the client’s clock; more than 5 minutes off, `timestamp` is shifted by the difference'),
 };
 const named: JsonSchema = { required: ['event'], properties: { event: { type: 'string', minLength: 1 } } };
