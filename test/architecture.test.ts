@@ -114,6 +114,7 @@ test('no cycles between files', () => {
 test('no empty catch, no file over 320 lines', () => {
   for (const file of files) {
     assert.doesNotMatch(read(file), /catch\s*(\([^)]*\))?\s*\{\s*\}/, file);
-    assert.ok(read(file).split('\n').length <= 320, `${file} is long: split it, or give a reason here`);
+    // api.d.ts is written by a program.
+    assert.ok(file === 'api.d.ts' || read(file).split('\n').length <= 320, `${file} is long: split it, or give a reason here`);
   }
 });

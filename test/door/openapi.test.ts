@@ -5,10 +5,12 @@ import { test } from 'node:test';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import type { BatchSummary, ErrorBody as ApiErrorBody, ErrorCode as ApiErrorCode, EventError as ApiEventError, SegmentTrack } from 'millrace/api';
 import { createKeyRing } from '../../src/door/keys.ts';
-import { apiVersion } from '../../src/door/openapi.ts';
+import { dialects } from '../../src/door/dialects/all.ts';
+import { docsPage } from '../../src/door/docs-page.ts';
+import { apiVersion, describeDoor } from '../../src/door/openapi.ts';
 import type { Answer } from '../../src/door/openapi-parts.ts';
 import type { ErrorBody, EventError } from '../../src/door/reply.ts';
-import { answeredCodes } from '../../src/door/schemas.ts';
+import { answerSchema, answeredCodes, idSchema } from '../../src/door/schemas.ts';
 import type * as dialect from '../../src/door/dialect.ts';
 import { catalogue } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
@@ -34,6 +36,18 @@ test('the document is valid OpenAPI 3.1, of this package’s version', async () 
   assert.equal(validator.version, '3.1');
   assert.equal(apiVersion, (JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }).version);
   assert.equal(new Set(operations.map(({ operation }) => operation.operationId)).size, operations.length);
+});
+
+test('a fifth dialect is in the document by its own words', async () => {
+  const ping: dialect.Dialect = {
+    name: 'ping', title: 'Signs of life', challenge: 'Bearer', codes: [],
+    schemas: { PingEvent: { type: 'object', required: ['host'], properties: { host: idSchema('who lives', { required: true }) }, examples: [{ host: 'web-1' }] }, Pong: answerSchema('Heard, and durable.', { pong: { type: 'string' } }) },
+    routes: [{ paths: ['/v1/ping'], batch: null, event: 'PingEvent', answer: 'Pong', read: () => ({ ok: false, code: 'field_missing', message: 'host is required', pointer: '/host', messageId: null }), status: 200, one: ({ eventId }) => ({ pong: eventId }), many: summary => summary }],
+  };
+  const five = describeDoor([...dialects, ping]);
+  assert.deepEqual(await new Validator().validate(structuredClone(five) as unknown as Record<string, unknown>), { valid: true });
+  assert.deepEqual(five.paths['/v1/ping']?.post?.requestBody?.content['application/json'], { schema: { $ref: '#/components/schemas/PingEvent' }, examples: { PingEvent: { value: { host: 'web-1' } } } });
+  assert.ok(docsPage(five).includes('<h2 class="tag">ping</h2><p>Signs of life</p>'));
 });
 
 test('each route is in the document, and each operation is a route', async () => {
