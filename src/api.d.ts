@@ -197,8 +197,8 @@ export type SdkBatch = {
   context?: { [name: string]: unknown } | null;
   /** integrations of the events that have none; 32,768 characters at most */
   integrations?: { [name: string]: unknown } | null;
-  /** when the batch was sent, for events that do not say it */
-  sentAt?: string | null;
+  /** when the batch was sent, for events that do not say it; where it is no time, those are refused */
+  sentAt?: unknown;
   [name: string]: unknown;
 };
 
@@ -227,8 +227,8 @@ export type SegmentBatch = {
   context?: { [name: string]: unknown } | null;
   /** integrations of the events that have none; 32,768 characters at most */
   integrations?: { [name: string]: unknown } | null;
-  /** when the batch was sent, for events that do not say it */
-  sentAt?: string | null;
+  /** when the batch was sent, for events that do not say it; where it is no time, those are refused */
+  sentAt?: unknown;
   [name: string]: unknown;
 };
 

@@ -8,7 +8,7 @@ import { otherPaths, otherSchemas } from './other-paths.ts';
 import type { OtherPath } from './other-paths.ts';
 import { createRefusals } from './refusals.ts';
 import type { Refusals } from './refusals.ts';
-import { ref, sharedSchemas, timeSchema } from './schemas.ts';
+import { ref, sharedSchemas } from './schemas.ts';
 import type { JsonSchema } from './schemas.ts';
 
 /*
@@ -136,7 +136,7 @@ function batchSchemas(dialects: readonly Dialect[]): Record<string, JsonSchema> 
       type: 'object', description: `Up to ${batch.maxEvents} events. One that does not fit its schema is listed in the answer’s \`errors\`, and the others go through.`, required: [batch.member],
       properties: {
         [batch.member]: { type: 'array', maxItems: batch.maxEvents, items: ref(event) },
-        ...(batch.withDefaults && { context: shared('context'), integrations: shared('integrations'), sentAt: timeSchema('when the batch was sent, for events that do not say it') }),
+        ...(batch.withDefaults && { context: shared('context'), integrations: shared('integrations'), sentAt: { description: 'when the batch was sent, for events that do not say it; where it is no time, those are refused', examples: ['2025-03-15T14:30:00Z'] } }),
       },
       additionalProperties: true,
     };

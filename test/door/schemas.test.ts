@@ -43,6 +43,8 @@ test('a batch’s envelope is taken and refused as its schema says', async () =>
     log: testLog(), overloaded: () => false, readiness: async () => ({ ready: true, parts: {} }), keys: createKeyRing([writeKey('dev', 'dev', 'dev')]),
     accept: async events => events.map(() => ({ ok: true }) as const),
   });
+  // Whose time is none, and nobody's.
+  assert.equal((await app.inject({ method: 'POST', url: '/v1/batch', payload: '{"batch":[],"sentAt":{}}', headers: { 'x-api-key': 'dev' } })).statusCode, 200);
   for (const path of ['/v1/batch', '/api/v1/events/batch', '/v1/events/batch', '/api/v1/client/events/bulk']) {
     // described-door.ts compares.
     for (const body of fc.sample(spoilt(document.paths[path]?.post?.requestBody?.content['application/json'].schema as Record<string, unknown>), { numRuns: 60, seed: 12 })) {
