@@ -4,11 +4,11 @@ import { fuzzDoor } from './fuzz-door.ts';
 import type { FuzzAnswer } from './fuzz-door.ts';
 import { doorAlone, sendInto } from './send.ts';
 
-test('two seconds of bent requests: no 5xx, and nothing that the document does not have', { timeout: 30_000 }, async () => {
+test('some hundred bent requests: no 5xx, and nothing that the document does not have', { timeout: 30_000 }, async () => {
   const app = doorAlone('dev');
-  const { requests, answers, fault } = await fuzzDoor({ key: 'dev', send: request => sendInto(app, request), seed: 1815, maxRequests: 1_200, maxMs: 10_000 });
+  const { requests, answers, fault } = await fuzzDoor({ key: 'dev', send: request => sendInto(app, request), seed: 1815, maxRequests: 600, maxMs: 10_000 });
   assert.equal(fault, null);
-  assert.ok(requests > 300, `${requests} requests`);
+  assert.ok(requests > 100, `${requests} requests`);
   const statuses = new Set([...answers.keys()].map(place => place.split(' ').at(-1)));
   for (const status of ['200', '202', '400', '401', '404', '405', '415']) assert.ok(statuses.has(status), `${status} is among ${[...statuses].join(', ')}`);
 });
