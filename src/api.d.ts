@@ -55,11 +55,11 @@ export type ErrorBody = {
     message: string;
     /** as in X-Request-Id */
     request_id: string;
-    /** where it is wrong; of a receipt that cannot be had whole, what this door knows itself */
+    /** where it is wrong; where a contract is broken, each violation; of a receipt that cannot be had whole, what this door knows itself */
     details?: ({
       /** JSON pointer (RFC 6901) into the event */
-      pointer?: string;
-    }[] | Receipt);
+      pointer: string;
+    }[] | Violation[] | Receipt);
   };
   code: ErrorCode;
   message: string;
@@ -67,7 +67,7 @@ export type ErrorBody = {
 };
 
 /** what is wrong; the list is closed */
-export type ErrorCode = 'unauthorized' | 'forbidden' | 'origin_forbidden' | 'rate_limited' | 'not_found' | 'method_not_allowed' | 'bad_request' | 'request_timeout' | 'headers_too_large' | 'malformed_json' | 'not_an_object' | 'unsupported_media_type' | 'unsupported_encoding' | 'body_too_large' | 'batch_missing' | 'batch_too_large' | 'idempotency_conflict' | 'unavailable' | 'internal' | 'field_missing' | 'field_invalid' | 'field_unknown' | 'type_unknown' | 'time_invalid' | 'time_out_of_range' | 'event_too_large' | 'too_deep' | 'string_invalid' | 'key_forbidden';
+export type ErrorCode = 'unauthorized' | 'forbidden' | 'origin_forbidden' | 'rate_limited' | 'not_found' | 'method_not_allowed' | 'bad_request' | 'request_timeout' | 'headers_too_large' | 'malformed_json' | 'not_an_object' | 'unsupported_media_type' | 'unsupported_encoding' | 'body_too_large' | 'batch_missing' | 'batch_too_large' | 'idempotency_conflict' | 'unavailable' | 'internal' | 'field_missing' | 'field_invalid' | 'field_unknown' | 'type_unknown' | 'time_invalid' | 'time_out_of_range' | 'event_too_large' | 'too_deep' | 'string_invalid' | 'key_forbidden' | 'contract_violation';
 
 /** What is wrong with one event of a batch. */
 export type EventError = {
@@ -80,6 +80,8 @@ export type EventError = {
   pointer?: string;
   /** the event’s own id */
   message_id?: string;
+  /** where it breaks its contract */
+  violations?: Violation[];
 };
 
 /** The event is durable. */
@@ -296,6 +298,16 @@ export type SegmentTrack = SegmentCall & {
 export type Settings = {
   integrations: { [name: string]: unknown };
   [name: string]: unknown;
+};
+
+/** Where an event breaks its contract. */
+export type Violation = {
+  /** what is wrong there */
+  kind: 'unplanned_event' | 'required_missing' | 'type_mismatch' | 'additional_property' | 'other';
+  /** JSON pointer (RFC 6901) into the event as it is stored: `/properties/total` */
+  pointer: string;
+  /** what to mend, for people */
+  message: string;
 };
 
 /** Up to 500 events. One that does not fit its schema is listed in the answer’s `errors`, and the others go through. */

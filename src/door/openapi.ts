@@ -23,7 +23,7 @@ export const apiVersion = '0.1.0';
 const anyCodes: readonly ErrorCode[] = ['bad_request', 'request_timeout', 'headers_too_large', 'internal'];
 
 /** What can be wrong with an event of any dialect. `forbidden`: its type is none of the key's. */
-const eventCodes: readonly ErrorCode[] = ['not_an_object', 'field_missing', 'field_invalid', 'time_invalid', 'event_too_large', 'too_deep', 'string_invalid', 'key_forbidden', 'forbidden'];
+const eventCodes: readonly ErrorCode[] = ['not_an_object', 'field_missing', 'field_invalid', 'time_invalid', 'event_too_large', 'too_deep', 'string_invalid', 'key_forbidden', 'forbidden', 'contract_violation'];
 
 const bodyCodes: readonly ErrorCode[] = ['unauthorized', 'origin_forbidden', 'body_too_large', 'malformed_json', 'too_deep', 'unsupported_encoding', 'rate_limited', 'unavailable'];
 const batchCodes: readonly ErrorCode[] = ['not_an_object', 'batch_missing', 'batch_too_large'];

@@ -25,7 +25,7 @@ const requestId = '5d0c1f3e-8a52-4d8a-9a3e-0d6f8e1b2c47';
 const headersOf: Readonly<Record<number, Parameters<typeof headerRefs>>> = { 401: ['WWW-Authenticate'], 405: ['Allow'], 429: ['Retry-After'], 503: ['Retry-After'] };
 
 /** What can only be known after the rate was asked. */
-const ratedStatuses: ReadonlySet<number> = new Set([400, 403, 409, 429, 500, 503]);
+const ratedStatuses: ReadonlySet<number> = new Set([400, 403, 409, 422, 429, 500, 503]);
 
 export function createRefusals(): Refusals {
   const responses: Record<string, Answer> = {};

@@ -1,5 +1,6 @@
 import { catalogue } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
+import { violationKinds } from '../event/canonical.ts';
 import { maxIdLength } from '../event/fields.ts';
 import { timePattern } from '../event/time.ts';
 
@@ -76,7 +77,7 @@ export const sharedSchemas: Readonly<Record<string, JsonSchema>> = {
       code: ref('ErrorCode'),
       message: { type: 'string', description: 'what to mend, for people' },
       request_id: { type: 'string', description: 'as in X-Request-Id' },
-      details: { anyOf: [{ type: 'array', items: { type: 'object', properties: { pointer } } }, ref('Receipt')], description: 'where it is wrong; of a receipt that cannot be had whole, what this door knows itself' },
+      details: { anyOf: [{ type: 'array', items: { type: 'object', required: ['pointer'], properties: { pointer } } }, { type: 'array', items: ref('Violation') }, ref('Receipt')], description: 'where it is wrong; where a contract is broken, each violation; of a receipt that cannot be had whole, what this door knows itself' },
     }, ['details']),
     code: ref('ErrorCode'),
     message: { type: 'string' },
@@ -88,7 +89,13 @@ export const sharedSchemas: Readonly<Record<string, JsonSchema>> = {
     message: { type: 'string', description: 'what to mend, for people' },
     pointer,
     message_id: { type: 'string', description: 'the event’s own id' },
-  }, ['pointer', 'message_id']),
+    violations: { type: 'array', items: ref('Violation'), description: 'where it breaks its contract' },
+  }, ['pointer', 'message_id', 'violations']),
+  Violation: answerSchema('Where an event breaks its contract.', {
+    kind: { enum: violationKinds, description: 'what is wrong there' },
+    pointer: { type: 'string', description: 'JSON pointer (RFC 6901) into the event as it is stored: `/properties/total`' },
+    message: { type: 'string', description: 'what to mend, for people' },
+  }),
   EventTaken: answerSchema('The event is durable.', {
     status: { const: 'ok' },
     event_id: { type: 'string', pattern: '^evt_[0-9a-f]{32}$', description: 'a function of tenant and message id' },

@@ -5,7 +5,7 @@ import type { ContractEntry } from '../../src/contract/contracts.ts';
 import type { Accepted } from '../../src/door/accept.ts';
 import { createKeyRing } from '../../src/door/keys.ts';
 import { lettersOfKey } from '../../src/door/letters.ts';
-import { createDoor } from '../../src/door/server.ts';
+import { createDoor } from '../helpers/described-door.ts';
 import type { CanonicalEvent, Violation } from '../../src/event/canonical.ts';
 import type { DeadLetter } from '../../src/event/dead-letter.ts';
 import { eventId } from '../../src/event/identity.ts';

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { createKeyRing } from '../../src/door/keys.ts';
-import { createDoor } from '../../src/door/server.ts';
+import { createDoor } from '../helpers/described-door.ts';
 import { measureDoor } from '../../src/measure.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { eventually } from '../helpers/eventually.ts';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { dialects } from '../../src/door/dialects/all.ts';
 import { createKeyRing } from '../../src/door/keys.ts';
-import { createDoor } from '../../src/door/server.ts';
+import { createDoor } from '../helpers/described-door.ts';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
 import { testLog } from '../helpers/shared-stack.ts';
 import { writeKey } from '../helpers/write-key.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { createKeyRing } from '../../src/door/keys.ts';
-import { createDoor } from '../../src/door/server.ts';
+import { createDoor } from '../helpers/described-door.ts';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
 import { packageRoot } from '../helpers/local.ts';
 import { testLog } from '../helpers/shared-stack.ts';
