@@ -99,7 +99,7 @@ export async function startWorkers(config: Config, endpoints: Endpoints, deps: D
       members.delete(member);
       link.close();
       for (const settle of claims.values()) settle(null);
-      void sum.gone(member.snapshot);
+      sum.gone(member.snapshot);
     });
     return member;
   };

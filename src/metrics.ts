@@ -123,17 +123,24 @@ async function expose(registry: Registry): Promise<Exposition> {
 /** What several processes have counted, as one. */
 export interface MetricSum {
   of(snapshots: readonly Snapshot[]): Promise<Exposition>;
-  /** A process has ended: what it had counted when it was last asked stays in the sum, which would else seem to start over. */
-  gone(last: Snapshot): Promise<void>;
+  /** A process has ended: from now on what it had counted when it was last asked stays in the sum, which would else seem to start over. */
+  gone(last: Snapshot): void;
 }
 
 export function createMetricSum(): MetricSum {
-  let past: MetricObject[] = [];
+  let past: Snapshot[] = [];
+  let merging = Promise.resolve();
+  /** All that has ended as one, so that it does not grow. */
+  const merge = async (): Promise<void> => {
+    const merged = [...past];
+    const one = await AggregatorRegistry.aggregate(merged).getMetricsAsJSON();
+    past = [one, ...past.slice(merged.length)];
+  };
   return {
-    of: snapshots => expose(AggregatorRegistry.aggregate([past, ...snapshots])),
-    async gone(last) {
-      const counted = last.filter(({ type }) => ['counter', 'histogram'].includes(String(type)));
-      past = await AggregatorRegistry.aggregate([past, counted]).getMetricsAsJSON();
+    of: snapshots => expose(AggregatorRegistry.aggregate([...past, ...snapshots])),
+    gone(last) {
+      past.push(last.filter(({ type }) => ['counter', 'histogram'].includes(String(type))));
+      merging = merging.then(merge);
     },
   };
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { MillraceError } from '../src/errors.ts';
 import { measureDoor, measureSink } from '../src/measure.ts';
-import { catalogue, createMetrics } from '../src/metrics.ts';
+import { catalogue, createMetricSum, createMetrics } from '../src/metrics.ts';
 import { packageRoot } from './helpers/local.ts';
 import { parseScrape } from './helpers/prometheus.ts';
 import { testLog } from './helpers/shared-stack.ts';
@@ -91,4 +91,20 @@ test('the lag of a partition is shown as long as it is held', async () => {
   assert.equal((await read(metrics)).get('millrace_sink_lag{topic="t",partition="11"}'), 7);
   meter.onLag('t', 11, null);
   assert.deepEqual([...(await read(metrics)).keys()].filter(series => series.startsWith('millrace_sink_lag')), ['millrace_sink_lag{topic="t",partition="0"}']);
+});
+
+test('what processes had counted stays in the sum from the moment that they are gone, also where several go at once', async () => {
+  const sum = createMetricSum();
+  const total = async (): Promise<number> => parseScrape((await sum.of([])).body).sum('millrace_notices_total');
+  const counted = createMetrics();
+  counted.enable('process');
+  counted.count('millrace_notices_total', { notice: 'worker_ended' });
+  const last = await counted.snapshot();
+  for (let n = 0; n < 3; n++) sum.gone(last);
+  assert.equal(await total(), 3, 'at once');
+  await new Promise(resolve => setTimeout(resolve, 5));
+  sum.gone(last);
+  assert.equal(await total(), 4);
+  await new Promise(resolve => setTimeout(resolve, 5));
+  assert.equal(await total(), 4, 'when they are one');
 });
