@@ -14,7 +14,7 @@ export interface RateLimit {
 
 export interface RateState {
   ok: boolean;
-  /** The bucket's size. */
+  /** Whole tokens that the bucket holds. */
   limit: number;
   /** Whole tokens left. */
   remaining: number;
@@ -45,7 +45,7 @@ export function createRateLimiter(now: () => number, parts = 1): RateLimiter {
       buckets.set(keyId, { tokens: left, atMs });
       return {
         ok,
-        limit: burst,
+        limit: Math.floor(burst),
         remaining: Math.max(0, Math.floor(left)),
         resetSeconds: Math.ceil((burst - left) / eventsPerSecond),
         retryAfterSeconds: ok ? 0 : Math.max(1, Math.ceil((needed - tokens) / eventsPerSecond)),

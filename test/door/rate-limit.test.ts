@@ -35,3 +35,8 @@ test('a batch larger than the burst passes a full bucket, and its debt is paid b
   now = 12_200;
   assert.equal(limiter.take('k', limit, 120).ok, true);
 });
+
+test('a part of a limit is told in whole tokens', () => {
+  const part = createRateLimiter(() => 0, 2).take('k', { eventsPerSecond: 1, burst: 5 }, 1);
+  assert.deepEqual([part.limit, part.remaining], [2, 1]);
+});
