@@ -88,7 +88,7 @@ async function main(args: readonly string[]): Promise<void> {
 function workersOf(command: string, args: readonly string[]): { workers: string | null; left: readonly string[] } {
   const [, joined] = /^--workers(?:=(.*))?$/.exec(args[0] ?? '--') ?? ['', null];
   if (joined === null || (command !== 'up' && command !== 'door')) return { workers: null, left: args };
-  return joined === undefined ? { workers: args[1] ?? '?', left: args.slice(2) } : { workers: joined, left: args.slice(1) };
+  return joined === undefined ? { workers: args[1] || '?', left: args.slice(2) } : { workers: joined || '?', left: args.slice(1) };
 }
 
 /** Reads the configuration as `up` does and asks the parts that it names. */

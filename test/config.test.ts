@@ -93,4 +93,5 @@ test('the command line: version, unknown commands, faults of the environment', (
   const faulty = run(['door'], { PORT: 'x', KAFKA_BROKERS: '' });
   assert.equal(faulty.status, 1);
   assert.match(faulty.stderr, /PORT="x" is not a whole number[^]*KAFKA_BROKERS is not set[^]*--help/);
+  for (const none of [['--workers', ''], ['--workers=']]) assert.match(run(['door', ...none], { KAFKA_BROKERS: '' }).stderr, /MILLRACE_WORKERS="\?" is not a whole number/);
 });
