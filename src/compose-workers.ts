@@ -26,6 +26,8 @@ interface Member {
   link: Link<WorkerQuestions>;
   /** Resolves when it hears questions. */
   hello: Promise<void>;
+  hears: boolean;
+  kill: () => void;
   /** Its last numbers. */
   snapshot: Snapshot;
 }
@@ -68,6 +70,7 @@ export async function startWorkers(config: Config, endpoints: Endpoints, deps: D
     const hello = new Promise<void>(resolve => (hear = resolve));
     const link: Link<WorkerQuestions> = createLink<WorkerQuestions, PrimaryQuestions>({ send: (message, done) => void worker.send(message as object, done), on: (event, listener) => void worker.on(event, listener) }, {
       hello() {
+        member.hears = true;
         hear();
         return null;
       },
@@ -92,7 +95,7 @@ export async function startWorkers(config: Config, endpoints: Endpoints, deps: D
         return null;
       },
     });
-    const member: Member = { link, hello, snapshot: [] };
+    const member: Member = { link, hello, hears: false, kill: () => void worker.process.kill('SIGKILL'), snapshot: [] };
     members.add(member);
     worker.once('exit', () => {
       gone = true;
@@ -105,20 +108,28 @@ export async function startWorkers(config: Config, endpoints: Endpoints, deps: D
   };
   const fork = (number: number, again: boolean): Forked => {
     const worker = cluster.fork();
-    const { link, hello } = serve(worker);
+    const member = serve(worker);
+    const { link, hello, kill } = member;
     return {
       pid: worker.process.pid,
       exited: new Promise(resolve => worker.once('exit', (code, signal) => resolve(signal === null || signal === '' ? `ended with exit code ${code}` : `was ended by ${signal}`))),
       async start() {
+        const late = setTimeout(kill, startMs).unref();
         await hello;
+        clearTimeout(late);
         const answer = await link.ask('start', { number, workers: config.workers, config: current, endpoints, schemaId, again }, startMs);
         if ('fault' in answer) throw errorOf(answer.fault);
         return answer.url;
       },
-      close: () => link.tell('close', null),
-      kill: () => void worker.process.kill('SIGKILL'),
+      // One that does not hear questions yet would not hear this either, and has nothing under way.
+      close: () => (member.hears ? link.tell('close', null) : kill()),
+      kill,
     };
   };
+
+  // A worker that hangs does not see that its primary is gone.
+  const killAll = (): void => members.forEach(({ kill }) => kill());
+  process.once('exit', killAll);
 
   const kept = Array.from({ length: config.workers }, (_, index) => {
     let again = false;
@@ -146,6 +157,7 @@ export async function startWorkers(config: Config, endpoints: Endpoints, deps: D
   const close = async (): Promise<void> => {
     watching?.close();
     await Promise.all(kept.map(worker => worker.close()));
+    process.off('exit', killAll);
   };
   try {
     const [url = ''] = await Promise.all(kept.map(worker => worker.start()));

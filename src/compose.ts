@@ -167,7 +167,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     overloaded: () => publisher.inFlight().full,
     readiness,
     ...(machine && { machine }),
-    metrics: () => exposition().catch(() => metrics.exposition()),
+    metrics: exposition,
     ...meter,
     log,
   });

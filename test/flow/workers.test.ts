@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -11,7 +11,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { packageRoot } from '../helpers/local.ts';
 import { parseScrape } from '../helpers/prometheus.ts';
 import { freshConfig, testLog } from '../helpers/shared-stack.ts';
-import { bundleDoor, connectWorkers, spawnDoor } from '../helpers/spawn-door.ts';
+import { bundleDoor, connectDoor, connectWorkers, spawnDoor } from '../helpers/spawn-door.ts';
 import type { DoorConnection, DoorProcess } from '../helpers/spawn-door.ts';
 
 /* Two doors of one machine are one door. Without ClickHouse: all that they know is their own. */
@@ -41,8 +41,14 @@ before(async () => {
 after(async () => {
   one.close();
   two.close();
+  // A worker that is just being started ends too, and in no more time.
+  const before = door.workerPids();
+  process.kill(before[0] ?? 0, 'SIGKILL');
+  await eventually(() => door.workerPids(), pids => pids.some(pid => !before.includes(pid)), 15_000);
+  const startedMs = performance.now();
   door.signal('SIGTERM');
   assert.deepEqual(await door.exited, { code: 0, signal: null });
+  assert.ok(performance.now() - startedMs < 30_000, 'it was told to end, not killed');
   await bundle.remove();
   rmSync(folder, { recursive: true });
 });
@@ -93,6 +99,29 @@ test('a scrape of either shows what both did', { timeout: 30_000 }, async () => 
   assert.ok((values.get('process_resident_memory_bytes') ?? 0) > 100e6, 'of three processes');
 });
 
+test('while the primary does not answer, events are taken and called new; what only all together know is not answered', { timeout: 30_000 }, async () => {
+  const agents = await Promise.all(Array.from({ length: 5 }, () => connectDoor(door.url)));
+  const [claims, rates, receipts, scrapes, health] = agents;
+  assert.ok(claims && rates && receipts && scrapes && health);
+  await claims.send('POST', '/v1/events', intake('silent'));
+  door.signal('SIGSTOP');
+  try {
+    const [again, limited, receipt, scrape, ready] = await Promise.all([
+      claims.send('POST', '/v1/events', intake('silent')),
+      rates.send('POST', '/api/v1/events', { type: 'page', userId: 'u' }, { authorization: 'Bearer slow' }),
+      receipts.send('GET', `/v1/events/${eventId('dev', 'nobody')}`),
+      scrapes.send('GET', '/metrics'),
+      health.send('GET', '/readyz'),
+    ]);
+    assert.deepEqual([again.status, again.body['deduplicated'], limited.status, limited.headers['x-ratelimit-limit']], [200, undefined, 200, '10']);
+    assert.deepEqual([receipt.status, scrape.status, ready.status], [503, 503, 200], 'the numbers of one process are not the door’s');
+  } finally {
+    door.signal('SIGCONT');
+  }
+  assert.equal((await claims.send('POST', '/v1/events', intake('silent'))).body['deduplicated'], true, 'a claim that came too late was given back');
+  for (const each of agents) each.close();
+});
+
 test('a changed file counts in both; a faulty one in none, not even in a worker that is started after it', { timeout: 60_000 }, async () => {
   const withKey = (by: DoorConnection, key: string): Promise<number> => by.send('POST', '/api/v1/events', { type: 'page', userId: 'u' }, { authorization: `Bearer ${key}` }).then(({ status }) => status);
   file(`${devKey}  - { id: new, tenant: dev, key: new }\n`);
@@ -114,3 +143,23 @@ test('a changed file counts in both; a faulty one in none, not even in a worker 
   assert.ok(values.sum('millrace_door_requests_total') >= before, 'what the dead one had counted stays in the sum');
   assert.equal(values.get('millrace_worker_restarts_total'), 1);
 });
+
+test('a second signal ends workers that hang, too', { timeout: 60_000 }, async () => {
+  const other = await spawnDoor(bundle.file, config);
+  const [hangs = 0] = other.workerPids();
+  process.kill(hangs, 'SIGSTOP');
+  try {
+    other.signal('SIGTERM');
+    await eventually(() => other.workerPids(), pids => pids.join() === String(hangs));
+    other.signal('SIGTERM');
+    assert.deepEqual(await other.exited, { code: 1, signal: null });
+    await eventually(() => lives(hangs), isThere => !isThere, 5_000);
+  } finally {
+    if (lives(hangs)) process.kill(hangs, 'SIGKILL');
+  }
+});
+
+/** Not gone, and not only waiting to be taken note of. */
+function lives(pid: number): boolean {
+  return existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+}

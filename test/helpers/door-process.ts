@@ -1,6 +1,7 @@
 /**
  * A door in a process of its own, to be killed: `node --import tsx test/helpers/door-process.ts <config as JSON>`. With `workers` in it,
- * the primary of so many. Prints where it listens, ends on SIGTERM with exit code 0, and on a fault with 1.
+ * the primary of so many. Prints where it listens, ends on SIGTERM with exit code 0, and on a fault or a
+ * second SIGTERM with 1.
  */
 import { endpointsOf, startDoor, startWorkers } from '../../src/compose.ts';
 import { isWorker, runWorker } from '../../src/compose-worker.ts';
@@ -27,7 +28,10 @@ async function main(): Promise<void> {
   };
   const start = config.workers > 1 ? startWorkers : startDoor;
   const door = await start(config, endpointsOf(config, null), deps);
-  process.on('SIGTERM', () => void door.close().then(() => process.exit(0)));
+  process.once('SIGTERM', () => {
+    process.on('SIGTERM', () => process.exit(1));
+    void door.close().then(() => process.exit(0));
+  });
   // Nobody is left to end it when the test itself was killed.
   process.stdin.on('end', () => process.exit(1)).resume();
   console.log(door.url);
