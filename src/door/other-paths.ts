@@ -75,7 +75,7 @@ export const otherPaths: readonly OtherPath[] = [
       { status: 503, type: json, description: 'They cannot: Kafka does not answer, or the process is closing', schema: ref('Readiness'), example: { ...ready, status: 'not ready', parts: { ...ready.parts, kafka: 'not answering' } } },
     ],
   },
-  { path: '/metrics', keyed: false, codes: [], summary: 'Prometheus’ text', answers: [{ status: 200, type: 'text/plain', description: 'The metrics', schema: { type: 'string' } }] },
+  { path: '/metrics', keyed: false, codes: ['unavailable'], summary: 'Prometheus’ text', answers: [{ status: 200, type: 'text/plain', description: 'The metrics', schema: { type: 'string' } }] },
   { path: '/openapi.json', keyed: false, codes: [], summary: 'This document', answers: [{ status: 200, type: json, description: 'OpenAPI 3.1', schema: { type: 'object', additionalProperties: true } }] },
   { path: '/docs', keyed: false, codes: [], summary: 'This document, for people', answers: [{ status: 200, type: 'text/html', description: 'A page', schema: { type: 'string' } }] },
 ];
