@@ -139,6 +139,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
 
     const first = new Map<string, StorableEvent>();
     const missing: StorableEvent[] = [];
+    const inPlace: StorableEvent[] = [];
     const lackingIds: StorableEvent[] = [];
     const doubles: string[] = [];
     for (const candidate of events) {
@@ -149,7 +150,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       const storedElsewhere = found.get(eventId)?.find(at => !isOwn(candidate, at));
       const elsewhere = storedElsewhere ?? (before && { topic, partition, offset: before.offset, contentHash: before.contentHash });
       if (replay ? inEvents.has(placedId(offset, eventId)) : own) {
-        settled.present++;
+        inPlace.push(candidate);
         first.set(eventId, candidate);
         if (!own) lackingIds.push(candidate);
         if (replay && storedElsewhere !== undefined) doubles.push(eventId);
@@ -194,10 +195,12 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       }
       settled.insertMs = now() - insertBegan;
     }
-    if (settled.present > 0) {
+    settled.present = inPlace.length;
+    if (inPlace.length > 0) {
       await profiles.feed({ topic, partition, ...sliceOf(events) }, signal);
     }
-    await profiles.settle(events.flatMap(event => (settled.refused.has(event) ? [] : linksOf(event.event))), replay, signal);
+    // Of rows alone: a link that none has would be remembered as settled, and passed over when it comes.
+    await profiles.settle([...inPlace, ...settled.stored].flatMap(({ event }) => linksOf(event)), replay, signal);
     if (missing.length === settled.stored.length) return settled;
     // A duplicate of an event that was refused may be storable itself: judge the rest once more, as a replay.
     const rest = await settleEvents({ ...request, replay: true }, events.filter(event => !settled.refused.has(event)), refusedBefore);
