@@ -58,7 +58,7 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     log,
     read: readEvents(createReaders(config, avro, registry), contracts),
     rules: () => contracts.current().rules,
-    rulesAreKnown: rules => contracts.of(rules).rules === rules,
+    contractsChange: true,
     bury: buryIn(publisher, config.topic.deadLetters),
     onStored(result) {
       for (const name of Object.keys(total) as (keyof StoreCounts)[]) total[name] += result[name];

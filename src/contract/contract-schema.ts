@@ -1,9 +1,10 @@
-import { Ajv } from 'ajv';
-import type { AnySchemaObject, Options, ValidateFunction } from 'ajv';
+import { Ajv, str } from 'ajv';
+import type { AnySchemaObject, CodeKeywordDefinition, Options, ValidateFunction } from 'ajv';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import ajvFormats from 'ajv-formats';
 import { elementSpans, memberSpans, pointerToken } from '../event/json-text.ts';
 import type { Span } from '../event/json-text.ts';
+import { isMultiple } from './decimal.ts';
 import { createPattern } from './linear-pattern.ts';
 import type { LinearPattern } from './linear-pattern.ts';
 
@@ -26,7 +27,7 @@ export interface SchemaFault {
 const drafts = { '2020-12': /^https?:\/\/json-schema\.org\/draft\/2020-12\/schema#?$/, '07': /^https?:\/\/json-schema\.org\/draft-07\/schema#?$/ };
 
 /** Keywords and formats that are not known are faults: a schema with a slip of the pen would let everything pass. */
-const options: Options = { strict: false, strictSchema: true, ownProperties: true, logger: false, meta: false, validateSchema: false };
+const options: Options = { strict: false, strictSchema: true, allowMatchingProperties: true, ownProperties: true, logger: false, meta: false, validateSchema: false };
 
 /** Compiles a sound schema. `allErrors`: all that is wrong with a value, else the first. Throws Ajv's faults. */
 export function compileContractSchema(text: string, allErrors: boolean): ValidateFunction {
@@ -75,10 +76,12 @@ export function faultsOfContractSchema(text: string): SchemaFault[] {
     for (const keyword of extensionsIn(text)) ajv.addKeyword(keyword);
     for (const add of known) add(ajv);
     try {
-      ajv.compile(fields);
+      const validate = ajv.compile(fields);
+      // Which every event would find out.
+      void validate({});
       break;
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = error instanceof RangeError ? 'leads into itself without end' : error instanceof Error ? error.message : String(error);
       const keyword = /unknown keyword: "(.*)"$/.exec(message)?.[1];
       const [, format, path] = /unknown format "(.*)" ignored in schema at path "#?(.*)"$/.exec(message) ?? [];
       const reference = /can't resolve reference (\S+)/.exec(message)?.[1];
@@ -133,7 +136,31 @@ function ajvFor(schema: AnySchemaObject, allErrors: boolean, noted: string[]): A
     error: { message: 'must NOT have the same item twice' },
     compile: (unique: boolean) => (items: readonly unknown[]) => !unique || new Set(items.map(spelling)).size === items.length,
   });
+  ajv.removeKeyword('multipleOf');
+  ajv.addKeyword({
+    keyword: 'multipleOf', type: 'number', schemaType: 'number',
+    error: { message: ({ schema }) => str`must be multiple of ${schema as number}` },
+    compile: (of: number) => (value: number) => isMultiple(value, of),
+  });
+  for (const choice of ['anyOf', 'oneOf']) forgetBranches(ajv, choice);
   return ajv;
+}
+
+/** What is wrong with each branch of a choice says less than that none fits, and is not kept: it may be thousands of faults. */
+function forgetBranches(ajv: Ajv, choice: string): void {
+  const own = ajv.getKeyword(choice) as CodeKeywordDefinition & { keyword: string };
+  ajv.removeKeyword(choice);
+  ajv.addKeyword({
+    ...own,
+    code(cxt, ruleType) {
+      const tell = cxt.error.bind(cxt);
+      cxt.error = (...of) => {
+        cxt.reset();
+        tell(...of);
+      };
+      own.code(cxt, ruleType);
+    },
+  });
 }
 
 /** UTF-16 units. Ajv's pattern for `url` takes seconds for 100,000. */

@@ -17,21 +17,21 @@ const kinds: Readonly<Record<string, ViolationKind>> = {
 
 /** Ajv's errors, with pointers into the event: `root` is where the value stands in it. */
 export function violationsOf(errors: readonly ErrorObject[], root: string): Violation[] {
-  // What is wrong with each branch of a choice says less than that none fits; what is wrong after an `if` says more than the `if`.
-  const choices = errors.filter(({ keyword }) => keyword === 'anyOf' || keyword === 'oneOf');
-  const inChoice = (error: ErrorObject): boolean => choices.some(choice => choice !== error && error.schemaPath.startsWith(`${choice.schemaPath}/`));
-  return boundedViolations(errors.filter(error => error.keyword !== 'if' && !inChoice(error)).map(error => violationOf(error, root)));
+  // What is wrong after an `if` says more than the `if`.
+  const told = errors.filter(({ keyword }) => keyword !== 'if');
+  // Thousands more are only counted: each text may be as long as its contract.
+  return boundedViolations(told.slice(0, maxViolations).map(error => violationOf(error, root)), told.length);
 }
 
-/** At most as many, and as long, as a record can carry. */
-export function boundedViolations(all: readonly Violation[]): Violation[] {
+/** At most as many, and as long, as a record can carry; `count` is how many there are. */
+export function boundedViolations(all: readonly Violation[], count = all.length): Violation[] {
   const kept: Violation[] = [];
   let texts = 0;
   for (const { kind, pointer, message } of all) {
     const short = { kind, pointer: cut(pointer, maxPointer), message: cut(message, maxMessage) };
     texts += short.pointer.length + short.message.length;
-    if (kept.length === maxViolations - 1 && all.length > maxViolations || texts > maxTexts) {
-      kept.push({ kind: 'other', pointer: '', message: `and ${all.length - kept.length} more violations` });
+    if (kept.length === maxViolations - 1 && count > maxViolations || texts > maxTexts) {
+      kept.push({ kind: 'other', pointer: '', message: `and ${count - kept.length} more violations` });
       break;
     }
     kept.push(short);
@@ -49,11 +49,21 @@ function violationOf({ keyword, instancePath, params, message }: ErrorObject, ro
     case 'required': return { kind, pointer, message: 'is required' };
     case 'additionalProperties': case 'unevaluatedProperties': return { kind, pointer, message: 'is not in the contract' };
     case 'false schema': return { kind, pointer, message: 'must not be there' };
-    case 'enum': return { kind, pointer, message: `must be one of ${(said['allowedValues'] as unknown[]).map(value => JSON.stringify(value)).join(', ')}` };
+    case 'enum': return { kind, pointer, message: `must be one of ${listOf(said['allowedValues'] as unknown[])}` };
     case 'const': return { kind, pointer, message: `must be ${JSON.stringify(said['allowedValue'])}` };
     case 'anyOf': case 'oneOf': return { kind, pointer, message: said['passingSchemas'] === null || keyword === 'anyOf' ? 'fits none of the forms that the contract allows' : 'fits several forms, of which the contract allows one' };
     default: return { kind, pointer, message: message ?? 'breaks the contract' };
   }
+}
+
+/** As much of it as a message holds. */
+function listOf(values: readonly unknown[]): string {
+  let text = '';
+  for (const value of values) {
+    if (text.length > maxMessage) break;
+    text += `${text === '' ? '' : ', '}${JSON.stringify(value)}`;
+  }
+  return text;
 }
 
 /** Of whole characters: names in a direct producer's JSON may have half of one, which neither a header nor ClickHouse takes. */

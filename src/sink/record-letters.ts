@@ -18,12 +18,8 @@ export interface Unfit {
   messageId: string | null;
 }
 
-/** What a batch needs that was planned under other contracts than those that are known here. */
-export interface OtherRules {
-  areKnown(rules: string): boolean;
-  /** Which of these are letters of what a contract refused. */
-  findLetters(ids: readonly string[], signal: AbortSignal): Promise<Set<string>>;
-}
+/** Which of these ids are letters of what a contract refused. */
+export type FindLetters = (ids: readonly string[], signal: AbortSignal) => Promise<Set<string>>;
 
 /** What was redriven and fails again is still the letter that it came from; its own id then tells this failure from others. */
 export function letterIds(place: Place, record: EventRecord): { id: string; attempt: string | null } {
@@ -54,16 +50,17 @@ export function letterOf(place: Place, record: EventRecord, { code, detail, tena
 
 /**
  * A sink may have died after it had buried what a contract refused, and before it had written that down, and the contract has changed
- * since: such a record must not become a row beside its letter. Only the replay of a plan can find one.
+ * since: such a record must not become a row beside its letter. Only a replay can find one; `open` is what it would store.
  */
-export async function refusedUnderOthers({ topic, partition, replay, rules, signal }: StoreRequest<EventRecord>, records: ReadonlyMap<StorableEvent, EventRecord>, otherRules: OtherRules | undefined): Promise<Set<StorableEvent>> {
-  if (!replay || rules === undefined || otherRules === undefined || otherRules.areKnown(rules)) return new Set();
+export async function refusedUnderOthers({ topic, partition, signal }: StoreRequest<EventRecord>, open: readonly StorableEvent[], records: ReadonlyMap<StorableEvent, EventRecord>, findLetters: FindLetters | undefined): Promise<Set<StorableEvent>> {
+  if (findLetters === undefined) return new Set();
   const letters = new Map<string, StorableEvent>();
-  for (const [event, record] of records) {
-    if (event.isJudged) continue;
+  for (const event of open) {
+    const record = records.get(event);
+    if (event.isJudged || record === undefined) continue;
     const { id, attempt } = letterIds({ topic, partition, offset: record.offset }, record);
     letters.set(attempt ?? id, event);
   }
-  const found = await otherRules.findLetters([...letters.keys()], signal);
+  const found = letters.size === 0 ? new Set<string>() : await findLetters([...letters.keys()], signal);
   return new Set([...letters].flatMap(([id, event]) => (found.has(id) ? [event] : [])));
 }

@@ -20,8 +20,8 @@ export interface EventStoreOptions {
   read: ReadEvents;
   bury: BuryDeadLetters;
   onStored?: (result: StoreResult) => void;
-  /** Contracts that change while this runs: which of their digests are known. Default: they never do. */
-  rulesAreKnown?: (rules: string) => boolean;
+  /** Whether contracts change, from one run to the next too: what was refused stays so. Default: they never do. */
+  contractsChange?: boolean;
   log: Log;
 }
 
@@ -42,13 +42,13 @@ export interface Sink {
 }
 
 /** How events are stored in the tables of a ClickHouse. */
-export function createEventStore({ clickhouse, onStored = () => undefined, rulesAreKnown, ...options }: EventStoreOptions): Store<EventRecord> {
+export function createEventStore({ clickhouse, onStored = () => undefined, contractsChange, ...options }: EventStoreOptions): Store<EventRecord> {
   return createStoreEvents({
     ...options,
     tables: createEventTables(clickhouse),
     suppressions: createSuppressions(clickhouse),
     profiles: createProfiles(clickhouse),
-    ...(rulesAreKnown && { otherRules: { areKnown: rulesAreKnown, findLetters: (ids, signal) => findLetters(clickhouse, ids, signal) } }),
+    ...(contractsChange === true && { findLetters: (ids, signal) => findLetters(clickhouse, ids, signal) }),
     makeSingle: async (ids, signal) => void (await removeSurplus(createReconcileTables(clickhouse), ids, signal)),
     onStored,
   });

@@ -15,7 +15,7 @@ import { remainderToken } from './plan.ts';
 import { linksOf } from './profile-links.ts';
 import type { Profiles } from './rebuild-profiles.ts';
 import { letterIds, letterOf, refusedUnderOthers } from './record-letters.ts';
-import type { OtherRules, Unfit } from './record-letters.ts';
+import type { FindLetters, Unfit } from './record-letters.ts';
 
 /** A record of a topic of events; its place is the batch's topic and partition, and its offset. */
 export type EventRecord = Omit<TopicRecord, 'topic' | 'partition'> & { headers: () => RecordHeader[] };
@@ -74,7 +74,7 @@ export interface StoreEventsOptions {
   /** Leaves one row of each of these events, of which two were found (reconcile.ts). */
   makeSingle: (eventIds: readonly string[], signal: AbortSignal) => Promise<void>;
   /** Left out: contracts never change. */
-  otherRules?: OtherRules;
+  findLetters?: FindLetters;
   log: Log;
 }
 
@@ -116,13 +116,13 @@ interface Settled {
  * At a replay's own places a find is no proof either: an insert under a token that was used, after its view had failed, gives
  * `event_ids` the ids of rows that `events` drops. There `events` decides; and wherever a batch finds its own ids, which makes it a replay.
  */
-export function createStoreEvents({ tables, read, bury, suppressions, profiles, makeSingle, onStored, otherRules, log, ...options }: StoreEventsOptions): Store<EventRecord> {
+export function createStoreEvents({ tables, read, bury, suppressions, profiles, makeSingle, onStored, findLetters, log, ...options }: StoreEventsOptions): Store<EventRecord> {
   const claims = createClaims();
   const breathe = options.breathe ?? (() => new Promise<void>(resolve => setImmediate(resolve)));
   const now = options.now ?? (() => performance.now());
 
   /** Inserts what is not stored yet and says what became of the rest. The ids must be claimed. */
-  const settleEvents = async (request: StoreRequest<EventRecord>, events: readonly StorableEvent[], refusedBefore: ReadonlySet<StorableEvent>): Promise<Settled> => {
+  const settleEvents = async (request: StoreRequest<EventRecord>, events: readonly StorableEvent[], records: ReadonlyMap<StorableEvent, EventRecord>): Promise<Settled> => {
     const { topic, partition, token, signal } = request;
     const settled: Settled = { outcomes: [], conflicts: [], refused: new Map(), stored: [], present: 0, lookUpMs: 0, insertMs: 0 };
     const began = now();
@@ -135,10 +135,13 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     const inEvents = replay ? await tables.storedAt(request, events, request.records.some(({ timestampMs }) => timestampMs < 0) ? 'any' : 'own') : new Set<string>();
     const unproven = replay ? events.filter(event => hasOwn(event) && !inEvents.has(placedId(event.offset, event.eventId))) : [];
     if (unproven.length > 0) for (const stored of await tables.storedAt(request, unproven, 'any')) inEvents.add(stored);
+    const isOpen = (event: StorableEvent): boolean => !isRefused(event.event.judged) && !inEvents.has(placedId(event.offset, event.eventId)) && found.get(event.eventId)?.some(at => !isOwn(event, at)) !== true;
+    const refusedBefore = replay ? await refusedUnderOthers(request, events.filter(isOpen), records, findLetters) : new Set<StorableEvent>();
     settled.lookUpMs = now() - began;
 
     const first = new Map<string, StorableEvent>();
     const missing: StorableEvent[] = [];
+    const inPlace: StorableEvent[] = [];
     const lackingIds: StorableEvent[] = [];
     const doubles: string[] = [];
     for (const candidate of events) {
@@ -149,7 +152,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       const storedElsewhere = found.get(eventId)?.find(at => !isOwn(candidate, at));
       const elsewhere = storedElsewhere ?? (before && { topic, partition, offset: before.offset, contentHash: before.contentHash });
       if (replay ? inEvents.has(placedId(offset, eventId)) : own) {
-        settled.present++;
+        inPlace.push(candidate);
         first.set(eventId, candidate);
         if (!own) lackingIds.push(candidate);
         if (replay && storedElsewhere !== undefined) doubles.push(eventId);
@@ -194,13 +197,15 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       }
       settled.insertMs = now() - insertBegan;
     }
-    if (settled.present > 0) {
+    settled.present = inPlace.length;
+    if (inPlace.length > 0) {
       await profiles.feed({ topic, partition, ...sliceOf(events) }, signal);
     }
-    await profiles.settle(events.flatMap(event => (settled.refused.has(event) ? [] : linksOf(event.event))), replay, signal);
+    // Of rows alone: a link that none has would be remembered as settled, and passed over when it comes.
+    await profiles.settle([...inPlace, ...settled.stored].flatMap(({ event }) => linksOf(event)), replay, signal);
     if (missing.length === settled.stored.length) return settled;
     // A duplicate of an event that was refused may be storable itself: judge the rest once more, as a replay.
-    const rest = await settleEvents({ ...request, replay: true }, events.filter(event => !settled.refused.has(event)), refusedBefore);
+    const rest = await settleEvents({ ...request, replay: true }, events.filter(event => !settled.refused.has(event)), records);
     return { ...rest, refused: new Map([...settled.refused, ...rest.refused]), stored: [...settled.stored, ...rest.stored], present: rest.present - settled.stored.length };
   };
 
@@ -259,7 +264,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     const release = await claims.take(new Set(events.map(({ eventId }) => eventId)), signal);
     let settled: Settled;
     try {
-      settled = await settleEvents(request, events, await refusedUnderOthers(request, recordsOf, otherRules));
+      settled = await settleEvents(request, events, recordsOf);
     } finally {
       release();
     }

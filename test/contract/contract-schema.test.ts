@@ -53,6 +53,23 @@ test('sound schemas of both drafts have no fault, whatever their $id', () => {
   }
 });
 
+test('a schema that no value comes out of is a fault; two patterns for one property are none', () => {
+  for (const schema of [{ $ref: '#' }, { allOf: [{ $ref: '#' }] }, { $defs: { a: { $ref: '#/$defs/b' }, b: { $ref: '#/$defs/a' } }, $ref: '#/$defs/a' }]) assert.deepEqual(faults(JSON.stringify(schema)), ['1: leads into itself without end']);
+  assert.deepEqual(faults('{"properties":{"next":{"$ref":"#"}}}'), []);
+  assert.deepEqual(faults('{"properties":{"a1":{"type":"string"}},"patternProperties":{"^a":{"type":"string"}}}'), []);
+});
+
+test('a pattern says the same of a short text and of a long one, and what JavaScript says', () => {
+  const characters = ['a', '0', '_', 'é', 'K', ' ', '\t', '\v', '\n', '\r', '\0', '\u0085', '\u00a0', '\u1680', '\u180e', '\u2000', '\u200a', '\u200b', '\u2028', '\u2029', '\u202f', '\u205f', '\u3000', '\ufeff', '😀', '[', '.', '\\'];
+  for (const pattern of ['^\\s+$', '^\\S+$', '^.+$', '^[\\s]+$', '^[\\S]+$', '^[^\\s]+$', '^[^\\S]+$', '^[.\\s]+$', '^[\\w\\S]+$', '^\\w+$', '^\\W+$', '^\\.+$', '^[\\]\\s]+$', '^\\[+$', '^[^]+$', '^\\\\+$', '^\\ud83d\\ude00+$', '^\\p{L}+$']) {
+    const validate = compileContractSchema(JSON.stringify({ pattern }), false);
+    const own = new RegExp(pattern, 'u');
+    for (const character of characters) for (const text of [character, character.repeat(70)]) assert.equal(validate(text), own.test(text), `${pattern} of ${text.length} ${JSON.stringify(character)}`);
+  }
+  // What is RE2's alone stays as it is there.
+  assert.equal(compileContractSchema('{"pattern":"^(?s).$"}', false)('\n'), true);
+});
+
 test('every format answers in a time that grows with its text', () => {
   const formats = ['date', 'time', 'date-time', 'iso-time', 'iso-date-time', 'duration', 'uri', 'uri-reference', 'uri-template', 'url', 'email', 'hostname', 'ipv4', 'ipv6', 'regex', 'uuid', 'json-pointer', 'json-pointer-uri-fragment', 'relative-json-pointer', 'byte', 'password', 'binary'];
   const long = 100_000;

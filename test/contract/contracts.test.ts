@@ -63,6 +63,39 @@ test('of a choice that nothing fits, one violation; of an if, what it leads to',
   assert.deepEqual(places({ if: { properties: { kind: { const: 'card' } } }, then: { required: ['last4'] } }, { kind: 'card' }), ['required_missing /properties/last4']);
 });
 
+test('a choice between references is one violation too, and hides no other one', () => {
+  const $defs = { card: { type: 'object', required: ['number'] }, bank: { type: 'object', required: ['iban'], properties: { next: { $ref: '#/$defs/bank' } } } };
+  assert.deepEqual(places({ $defs, properties: { pay: { oneOf: [{ $ref: '#/$defs/card' }, { $ref: '#/$defs/bank' }] } } }, { pay: { next: {} } }), ['other /properties/pay']);
+  assert.deepEqual(places({ properties: { a: { anyOf: [{ type: 'string' }, { type: 'null' }] }, b: { $ref: '#/properties/a/anyOf/0' } } }, { a: 1, b: 1 }).sort(), ['other /properties/a', 'type_mismatch /properties/b']);
+  assert.deepEqual(places({ anyOf: [{ properties: { a: {} }, required: ['a'] }, { properties: { b: {} } }], unevaluatedProperties: false }, { b: 1, c: 1 }), ['additional_property /properties/c']);
+});
+
+test('thousands of violations are named in no time, however long the contract', () => {
+  const list = Array(8_000).fill(1);
+  for (const items of [{ anyOf: Array.from({ length: 8 }, (_none, index) => ({ const: `k${index}` })) }, { enum: Array.from({ length: 1_000 }, (_none, index) => `key-${index}`) }]) {
+    const contracts = createContracts([entry({ properties: { list: { items } } })]);
+    const properties = JSON.stringify({ list });
+    contracts.judge(event({ properties }));
+    const began = performance.now();
+    assert.equal(contracts.judge(event({ properties }))?.violations.at(-1)?.message, 'and 7901 more violations');
+    assert.ok(performance.now() - began < 500, `took ${performance.now() - began} ms`);
+  }
+});
+
+test('multiples are those of the digits, not of what doubles divide to', () => {
+  const of = (multipleOf: number, values: readonly (number | string)[]): string[] => values.filter(value => places({ properties: { n: { multipleOf } } }, `{"n":${value}}`).length > 0).map(String);
+  assert.deepEqual(of(0.01, [19.99, 0.07, 4.35, -1.1, 0, '-0', 1e21, '1e300', 0.015, 1e-9, '1e400']), ['0.015', '1e-9', '1e400']);
+  assert.deepEqual(of(1, [1e21, 3, -2, 2.5, '5e-324']), ['2.5', '5e-324']);
+  assert.deepEqual(of(2, [4, 3, 1e22, '9007199254740991']), ['3', '9007199254740991']);
+  assert.match(found({ properties: { n: { multipleOf: 0.25 } } }, { n: 0.3 })[0]?.[2] ?? '', /^must be multiple of 0\.25$/);
+});
+
+test('names that every object has are names like others', () => {
+  const odd = ['constructor', 'toString', 'hasOwnProperty', 'valueOf'];
+  assert.deepEqual(places({ required: odd, dependentRequired: { toString: ['a'] } }, {}), odd.map(name => `required_missing /properties/${name}`));
+  for (const closed of [{ additionalProperties: false }, { unevaluatedProperties: false }]) assert.deepEqual(places({ properties: { constructor: { type: 'string' } }, ...closed }, { constructor: 1, toString: 1 }).sort(), ['additional_property /properties/toString', 'type_mismatch /properties/constructor']);
+});
+
 test('formats are checked, numbers are not taken for text, and nothing is changed', () => {
   const schema = { properties: { at: { format: 'date-time' }, id: { format: 'uuid' }, url: { format: 'uri' }, day: { format: 'date' }, n: { type: 'integer', default: 5 } } };
   assert.deepEqual(places(schema, { at: '2026-02-30T00:00:00Z', id: 'x', url: ':', day: '2026-13-01', n: 1.5 }).length, 5);

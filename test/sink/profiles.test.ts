@@ -50,6 +50,13 @@ test('traits merge by the time of the event, at the top level, and null removes'
   assert.deepEqual(await profiles.clickhouse.rows('SELECT traits.plan, traits.company.id FROM users WHERE tenant = {tenant: String}', { tenant }), [['pro', 'b']]);
 });
 
+test('a link of an event that was not stored is not taken for settled when it comes', async () => {
+  await store({ type: 'identify', messageId: `${tenant}-taken`, anonymousId: 'a', userId: 'one' }, { type: 'alias', previousId: 'one', userId: 'two' });
+  await store({ type: 'alias', messageId: `${tenant}-taken`, previousId: 'two', userId: 'three', at: 1 });
+  await store({ type: 'alias', previousId: 'two', userId: 'three', at: 2 });
+  assert.deepEqual(await userIds(), ['three']);
+});
+
 test('of identifies at the same moment the one that came later wins', async () => {
   await store(identify(1, { userId: 'u' }, '{"n":1}'), identify(1, { userId: 'u' }, '{"n":2}'), identify(1, { userId: 'u' }, '{"n":3}'));
   assert.deepEqual((await user('u'))?.traits, { n: 3 });
