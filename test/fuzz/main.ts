@@ -2,11 +2,12 @@
  * Fuzzes the door by its OpenAPI document: `npm run test:fuzz -- [--minutes 5] [--seed N] [--url http://… --key dev]`.
  * Without a URL it listens here, with nothing behind it. Prints what was answered; exit 1 with the smallest request that went wrong.
  */
-import { parseArgs } from 'node:util';
+import { readOptions } from '../helpers/options.ts';
 import { fuzzDoor } from './fuzz-door.ts';
 import { doorAlone, sendTo } from './send.ts';
 
-const { values } = parseArgs({ options: { minutes: { type: 'string', default: '5' }, seed: { type: 'string' }, url: { type: 'string' }, key: { type: 'string', default: 'dev' } } });
+const usage = 'npm run test:fuzz -- [--minutes 5] [--seed N] [--url http://127.0.0.1:8080 --key dev]; without a URL a door is opened here, with nothing behind it';
+const values = readOptions(usage, { minutes: { type: 'string', default: '5' }, seed: { type: 'string' }, url: { type: 'string' }, key: { type: 'string', default: 'dev' } });
 const minutes = Number(values.minutes);
 const seed = Number(values.seed ?? Date.now() % 2 ** 31);
 if (!(minutes > 0) || !Number.isInteger(seed)) {

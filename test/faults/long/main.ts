@@ -4,26 +4,28 @@
  */
 import { randomInt } from 'node:crypto';
 import { resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { readOptions } from '../../helpers/options.ts';
 import { drive } from './drive.ts';
 import { doubleText } from './verify.ts';
 import { factsOf, tableOf, writeReport } from './report.ts';
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: 'string' },
-    kills: { type: 'string', default: '100' },
-    minutes: { type: 'string', default: '5' },
-    sinks: { type: 'string', default: '3' },
-    rate: { type: 'string', default: '250' },
-    'reconcile-seconds': { type: 'string', default: '90' },
-    strict: { type: 'boolean', default: false },
-    report: { type: 'string' },
-  },
+const usage = 'npm run test:faults -- [--seed N] [--kills 100] [--minutes 5] [--sinks 3] [--rate 250] [--reconcile-seconds 90] [--strict] [--report FILE], as docs/reliability.md describes';
+const values = readOptions(usage, {
+  seed: { type: 'string' },
+  kills: { type: 'string', default: '100' },
+  minutes: { type: 'string', default: '5' },
+  sinks: { type: 'string', default: '3' },
+  rate: { type: 'string', default: '250' },
+  'reconcile-seconds': { type: 'string', default: '90' },
+  strict: { type: 'boolean', default: false },
+  report: { type: 'string' },
 });
 const number = (name: 'seed' | 'kills' | 'minutes' | 'sinks' | 'rate' | 'reconcile-seconds', low: number): number => {
   const value = Number(values[name]);
-  if (!Number.isFinite(value) || value < low) throw new Error(`--${name} must be a number of at least ${low}`);
+  if (!Number.isFinite(value) || value < low) {
+    console.error(`--${name} must be a number of at least ${low}`);
+    process.exit(1);
+  }
   return value;
 };
 const seed = values.seed === undefined ? randomInt(1_000_000) : number('seed', 0);
