@@ -1,5 +1,6 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { createPublisher } from '../../src/topic/publish.ts';
 import { log, record, requireAll, startLoad, startOwnKafka, until, type OwnKafka } from './publish-harness.ts';
 
@@ -35,7 +36,7 @@ test('a broker that hangs: bounded memory, answers in time, then all is well aga
     brokers: [kafka.brokers], clientId: 'test', topics: [topic], retryForMs: 2_000, requestTimeoutMs: 1_000, metadataRefreshMs: 500, maxInFlightBytes: 200_000, log,
   });
   assert.ok((await publisher.publish([record(topic, 'first')])).every((result) => result.ok));
-  process.kill(kafka.pid(), 'SIGSTOP');
+  await stopped(kafka.pid());
   const acknowledged = new Set(['first']);
   try {
     const from = Date.now();
@@ -59,3 +60,9 @@ test('a broker that hangs: bounded memory, answers in time, then all is well aga
   await publisher.close();
   requireAll(acknowledged, await kafka.ids(topic));
 });
+
+/** Stops a process. Its other threads run on until one has had its turn to take the signal, which may be long on a busy machine. */
+async function stopped(pid: number): Promise<void> {
+  process.kill(pid, 'SIGSTOP');
+  await until(() => execFileSync('ps', ['-o', 'state=', '-p', String(pid)], { encoding: 'utf8' }).startsWith('T'), 10_000, 'the process stands still');
+}
