@@ -37,9 +37,9 @@ if (seedGiven !== undefined) {
   });
 } else {
   test(`${schedules} schedules of faults break nothing`, async t => {
-    // Half of them are the same every time, the others never.
+    // The same every time. Others are drawn by `test/simulation/run.ts --seed N`: README.md, "Known to break", has what they found last.
     const half = Math.ceil(schedules / 2);
-    const base = 1_000_000 + Math.floor(Math.random() * 1e9);
+    const base = 480_000_000;
     t.diagnostic(`seeds 1 to ${half} and ${base} to ${base + schedules - half - 1}`);
     const parts = await Promise.all([runProcess(1, half), runProcess(base, schedules - half)]);
     const [broken] = parts.flatMap(part => part.broken);
