@@ -136,7 +136,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   });
   const accept = async (events: readonly CanonicalEvent[], traceparent: string | null): Promise<Accepted[]> => {
     const results = await meter.producing(() => publisher.publish(events.map(event => encode(event, traceparent))));
-    return results.map(result => (result.ok ? { ok: true, place: { topic: config.topic.events, partition: result.partition, offset: result.offset } } : { ok: false, retryable: result.error.retryable, message: result.error.message }));
+    return results.map(result => (result.ok ? { ok: true, place: { topic: config.topic.events, partition: result.partition, offset: result.offset } } : notTaken(result.error)));
   };
   const readiness = async (): Promise<Readiness> => {
     const ready = publisher.ready();
@@ -150,7 +150,7 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     contracts,
     async setAside(letters) {
       const results = await publisher.publish(letters.map(letter => deadLetterRecord(config.topic.deadLetters, letter)));
-      return results.map(result => (result.ok ? { ok: true } : { ok: false, retryable: result.error.retryable, message: result.error.message }));
+      return results.map(result => (result.ok ? { ok: true } : notTaken(result.error)));
     },
     async bury(letters, dropped) {
       if (dropped > 0) meter.onLetters('dropped', dropped);
@@ -193,6 +193,8 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     throw error;
   }
 }
+
+const notTaken = ({ retryable, message }: { retryable: boolean; message: string }): Accepted => ({ ok: false, retryable, message });
 
 /** Keys and contracts are taken at once; the rest is read when a process starts. */
 function takeConfig(old: Config, next: Config, keys: KeyRing, contracts: LiveContracts, log: Log): void {

@@ -1,3 +1,4 @@
+import { setTimeout as sleepFor } from 'node:timers/promises';
 import { MillraceError, asError } from '../errors.ts';
 import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
@@ -52,7 +53,7 @@ export interface KeptWorker {
 const backOffMs = [500, 1_000, 2_000, 4_000, 8_000];
 const healthyAfterMs = 60_000;
 
-export function keepWorker({ number, fork, onRestart, onFailed, closeTimeoutMs = 45_000, now = () => performance.now(), sleep = sleepUntil, log }: KeepWorkerOptions): KeptWorker {
+export function keepWorker({ number, fork, onRestart, onFailed, closeTimeoutMs = 45_000, now = () => performance.now(), sleep = sleepUntilAborted, log }: KeepWorkerOptions): KeptWorker {
   const closing = new AbortController();
   let current: Forked | null = null;
   let serving = false;
@@ -129,14 +130,6 @@ export function keepWorker({ number, fork, onRestart, onFailed, closeTimeoutMs =
   };
 }
 
-function sleepUntil(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    }
-    signal.addEventListener('abort', done);
-  });
+async function sleepUntilAborted(ms: number, signal: AbortSignal): Promise<void> {
+  await sleepFor(ms, undefined, { signal }).catch(() => undefined);
 }
