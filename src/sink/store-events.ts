@@ -107,7 +107,8 @@ interface Settled {
  *   2. claim     the ids, within this process: of two batches with the same id, one waits for the other
  *   3. look up   the ids; a replay also reads `events` at its own places, and what has an outcome already
  *   4. sort out  in place already | duplicate or conflict | suppressed | refused by its contract | to be stored
- *   5. insert    what is to be stored, as one block under the plan's token; a replay looks afterwards what was dropped under it
+ *   5. insert    what is to be stored, as one block under the plan's token, or where a part of it is in place, of its own;
+ *                a replay looks afterwards what was dropped
  *   6. bury      dead letters, on their topic
  *   7. write     conflicts, then outcomes
  *
@@ -184,7 +185,9 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       const insertBegan = now();
       // What is stored elsewhere after this look-up is found by the reconciliation, if it is not much later. A process may have stood still here.
       if (insertBegan - began > maxLookUpAgeMs) throw new MillraceError('clickhouse_unavailable', 'too long since the look-up of a batch; looking again');
-      const unfit = await tables.insertEvents(request, missing, token);
+      // Rows in place went in under the plan's token, most likely: under it `events` would drop these, while its views might take them.
+      const under = inPlace.length > 0 ? remainderToken(token, missing.map(({ eventId }) => eventId)) : token;
+      const unfit = await tables.insertEvents(request, missing, under);
       for (const [row, detail] of unfit) settled.refused.set(row, { code: 'row_refused', detail });
       settled.stored = missing.filter(row => !unfit.has(row));
       if (replay) {

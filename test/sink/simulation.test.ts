@@ -37,9 +37,9 @@ if (seedGiven !== undefined) {
   });
 } else {
   test(`${schedules} schedules of faults break nothing`, async t => {
-    // The same every time. Others are drawn by `test/simulation/run.ts --seed N`: README.md, "Known to break", has what they found last.
+    // Half of them are the same every time, the others never.
     const half = Math.ceil(schedules / 2);
-    const base = 480_000_000;
+    const base = 1_000_000 + Math.floor(Math.random() * 1e9);
     t.diagnostic(`seeds 1 to ${half} and ${base} to ${base + schedules - half - 1}`);
     const parts = await Promise.all([runProcess(1, half), runProcess(base, schedules - half)]);
     const [broken] = parts.flatMap(part => part.broken);
@@ -54,10 +54,8 @@ if (seedGiven !== undefined) {
       'a fetch brought less than its plan; fetching again',
       'the records of a plan have changed; a new plan takes its place',
       'events were stored without their ids; adding those',
-      'rows were dropped under a token that was used; inserting them under their own',
       'events that were stored twice are single again',
       'model: a request landed that nobody waited for',
-      'model: a block was dropped',
       'model: rows were deleted, and the group set back',
       'model: a group was set back, and kept its metadata',
     ]) assert.ok(times(mark) >= 10, `only ${times(mark)} schedules came to: ${mark}`);

@@ -8,7 +8,7 @@ import type { DeadLetter } from '../../src/event/dead-letter.ts';
 import { createClickHouse } from '../../src/sink/clickhouse.ts';
 import type { ClickHouse } from '../../src/sink/clickhouse.ts';
 import { createEventTables } from '../../src/sink/event-tables.ts';
-import type { StorableEvent } from '../../src/sink/event-tables.ts';
+import type { EventTables, StorableEvent } from '../../src/sink/event-tables.ts';
 import { migrate, readMigrations } from '../../src/sink/migrate.ts';
 import { createStoreDeadLetters, findLetters } from '../../src/sink/store-dead-letters.ts';
 import { createStoreEvents } from '../../src/sink/store-events.ts';
@@ -37,9 +37,9 @@ const storable = (messageId: string, offset: bigint): StorableEvent => {
   return { ...reading, offset, key: null, contentHash: contentHash(reading.event) };
 };
 /** Stores these as a batch that nobody stored before; or as a replay of a plan. */
-const store = (events: readonly StorableEvent[], token: string, replay = false, buried: DeadLetter[] = []): Promise<void> =>
+const store = (events: readonly StorableEvent[], token: string, replay = false, buried: DeadLetter[] = [], tables: EventTables = createEventTables(clickhouse)): Promise<void> =>
   createStoreEvents({
-    tables: createEventTables(clickhouse),
+    tables,
     read: async () => events.map(({ event, eventId, source }) => ({ ok: true, event, eventId, source, key: null })),
     bury: async letters => void buried.push(...letters),
     findLetters: (ids, ended) => findLetters(clickhouse, ids, ended),
@@ -63,6 +63,26 @@ test('ClickHouse itself: other rows under a token whose view had failed give eve
   // So a replay that finds the id of its own record does not take it for stored.
   await replay([storable('a', 0n), storable('b', 1n)], 'used');
   assert.deepEqual([await rows('events'), await rows('event_ids'), await rows('outcomes')], [['0/0', '0/1'], ['0/0', '0/1'], []]);
+});
+
+test('a replay that finds a part of its rows, with their view failed before, gives event_ids no id that events lacks', async () => {
+  await clickhouse.command('ALTER TABLE event_ids_of_events MODIFY QUERY SELECT event_id, topic, partition, offset, stored_at, content_hash + throwIf(1) AS content_hash FROM events');
+  await assert.rejects(createEventTables(clickhouse).insertEvents(place, [storable('a', 0n)], 'used'));
+  await clickhouse.command('ALTER TABLE event_ids_of_events MODIFY QUERY SELECT event_id, topic, partition, offset, stored_at, content_hash FROM events');
+  // It dies with its insert: what that left is all there is, since the record of b may be compacted away before the next.
+  const dying = { ...createEventTables(clickhouse), insertEvents: async (...insert: Parameters<EventTables['insertEvents']>) => { await createEventTables(clickhouse).insertEvents(...insert); throw new Error('killed'); } };
+  await assert.rejects(store([storable('a', 0n), storable('b', 1n)], 'used', true, [], dying), /killed/);
+  const [stored, ids] = [await rows('events'), await rows('event_ids')];
+  assert.deepEqual(ids.filter(id => !stored.includes(id)), []);
+});
+
+test('what is dropped because another sink used the token, between the look-up and the insert, is inserted under a token of its own', async () => {
+  const tables = createEventTables(clickhouse);
+  let late: Promise<unknown> | null = null;
+  const overtaken = { ...tables, insertEvents: async (...insert: Parameters<EventTables['insertEvents']>) => { await (late ??= tables.insertEvents(place, [storable('a', 0n)], 'planned')); return tables.insertEvents(...insert); } };
+  await store([storable('a', 0n), storable('b', 1n)], 'planned', true, [], overtaken);
+  assert.deepEqual([await rows('events'), await rows('event_ids'), await rows('outcomes')], [['0/0', '0/1'], ['0/0', '0/1'], []]);
+  assert.deepEqual((await clickhouse.rows('SELECT count() FROM events')).flat().map(Number), [2]);
 });
 
 test('a replay takes for stored what stands at its place with another time, from a topic that was made again', async () => {
