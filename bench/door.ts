@@ -1,90 +1,98 @@
-/**
- * What a second worker brings: the same load through a door with one worker process and with two, in turns, several rounds.
- *   node --import tsx bench/door.ts [--rounds 3] [--seconds 4] [--path single|batch|intake]
- * Starts a stack of its own in a temporary folder, without a sink. The load comes from this process, on the same cores as Kafka and the doors:
- * on a small machine the ratio says what is left for doors, and CPU an event what a worker costs. Linux only.
- */
-import { readFileSync } from 'node:fs';
-import { Agent, request } from 'node:http';
-import { parseArgs } from 'node:util';
-import { endpointsOf, provision } from '../src/compose.ts';
-import { startTestStack } from '../test/helpers/local.ts';
-import { freshConfigOn, testLog } from '../test/helpers/shared-stack.ts';
-import { bundleDoor, spawnDoor } from '../test/helpers/spawn-door.ts';
+import { makeBed } from './harness/bed.ts';
+import type { Bed } from './harness/bed.ts';
+import { trackEvent } from './harness/events.ts';
+import { figureOf, short, spread, usageOf } from './harness/figures.ts';
+import type { Usage } from './harness/figures.ts';
+import { load } from './harness/load.ts';
+import type { Load } from './harness/load.ts';
+import type { Plot } from './harness/plot.ts';
+import type { Bench, Check, Table } from './harness/report.ts';
 
-const { values: args } = parseArgs({ options: { rounds: { type: 'string', default: '3' }, seconds: { type: 'string', default: '4' }, path: { type: 'string', default: 'batch' } } });
-const clients = 32;
-const clockTicks = 100;
-let next = 0;
+const connections = 32;
 
-const properties = { order_id: 'o-1', total: 99.5, currency: 'EUR', items: 3, coupon: 'SPRING', first: true, shipping: 4.9, country: 'DE' };
-const track = (): object => ({ type: 'track', event: 'Order Completed', userId: `u${next % 10_000}`, messageId: `bench-${process.pid}-${next++}`, properties });
-const shapes: Record<string, { path: string; events: number; body: () => object }> = {
-  single: { path: '/api/v1/events', events: 1, body: track },
-  batch: { path: '/v1/batch', events: 100, body: () => ({ batch: Array.from({ length: 100 }, track) }) },
-  intake: { path: '/v1/events', events: 1, body: () => ({ event_type: 'order.completed', occurred_at: '2025-12-22T10:30:00Z', idempotency_key: `bench-${process.pid}-${next++}`, data: { user_id: 'u', ...properties } }) },
-};
-const shape = shapes[args.path] ?? shapes['batch'];
-if (shape === undefined) throw new RangeError(args.path);
+const shapes = [
+  { name: 'one event a request', path: '/v1/track', batch: 1, least: 0.4, p99Ms: 20 },
+  { name: 'batches of 500', path: '/v1/batch', batch: 500, least: 0.15, p99Ms: 300 },
+] as const;
 
-const cpuSeconds = (pid: number): number => {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
-  return (Number(stat[11]) + Number(stat[12])) / clockTicks;
-};
-
-async function measure(url: string, pids: readonly number[], seconds: number): Promise<{ eventsPerSecond: number; cpuMicros: number; p99Ms: number }> {
-  const agent = new Agent({ keepAlive: true, maxSockets: clients });
-  const ends = performance.now() + seconds * 1_000;
-  const waits: number[] = [];
-  const one = (body: string): Promise<void> => new Promise((resolve, reject) => {
-    const sent = request(`${url}${shape?.path ?? ''}`, { method: 'POST', agent, headers: { 'x-api-key': 'dev', 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) } }, response => {
-      response.resume().on('end', () => (response.statusCode === 200 ? resolve() : reject(new Error(`answered ${response.statusCode}`))));
-    });
-    sent.on('error', reject);
-    sent.end(body);
-  });
-  const client = async (): Promise<void> => {
-    while (performance.now() < ends) {
-      const body = JSON.stringify(shape?.body());
-      const started = performance.now();
-      await one(body);
-      waits.push(performance.now() - started);
-    }
-  };
-  const before = pids.map(cpuSeconds);
-  const started = performance.now();
-  await Promise.all(Array.from({ length: clients }, client));
-  const tookSeconds = (performance.now() - started) / 1_000;
-  const cpu = pids.reduce((sum, pid, n) => sum + cpuSeconds(pid) - (before[n] ?? 0), 0);
-  agent.destroy();
-  const events = waits.length * (shape?.events ?? 1);
-  return { eventsPerSecond: events / tookSeconds, cpuMicros: (cpu / events) * 1e6, p99Ms: waits.sort((a, b) => a - b)[Math.floor(waits.length * 0.99)] ?? 0 };
+interface Served {
+  load: Load;
+  /** Of all of its processes, and of Kafka, in µs an event. */
+  cpu: number;
+  kafkaCpu: number;
+  rssMb: number;
 }
 
-const stack = await startTestStack(['kafka', 'registry']);
-const bundle = await bundleDoor();
-try {
-  // Without ClickHouse: nothing of this is its time.
-  const base = freshConfigOn({ kafkaBrokers: stack.kafkaBrokers ?? '', registryUrl: stack.registryUrl ?? '', clickhouseUrl: 'http://127.0.0.1:9' }, { logLevel: 'error' });
-  const config = { ...base, clickhouse: { ...base.clickhouse, url: null } };
-  await provision(config, endpointsOf(config, null), testLog());
-  const medians = new Map<number, number>();
-  const all = new Map<number, number[]>([[1, []], [2, []]]);
-  for (let round = 1; round <= Number(args.rounds); round++) {
-    for (const workers of [1, 2]) {
-      const door = await spawnDoor(bundle.file, { ...config, workers });
-      const pids = [door.pid, ...door.workerPids()];
-      await measure(door.url, pids, 2);
-      const { eventsPerSecond, cpuMicros, p99Ms } = await measure(door.url, pids, Number(args.seconds));
-      all.get(workers)?.push(eventsPerSecond);
-      console.log(`round ${round}, ${workers} worker${workers > 1 ? 's' : ''}: ${eventsPerSecond.toFixed()} events/s, ${cpuMicros.toFixed(1)} µs CPU an event (primary and workers), p99 ${p99Ms.toFixed()} ms`);
-      door.signal('SIGTERM');
-      await door.exited;
-    }
+/** Starts a server, warms it up, measures it and stops it. */
+async function serve(bed: Bed, start: () => Promise<{ url: string; pids: number[]; stop: () => Promise<unknown> }>, shape: (typeof shapes)[number], seconds: number, name: string): Promise<Served> {
+  const { url, pids, stop } = await start();
+  try {
+    const put = (part: string, forSeconds: number): Promise<Load> => load({ url, path: shape.path, batch: shape.batch, event: trackEvent, connections, seconds: forSeconds, name: `${name}${part}` });
+    await put('w', Math.max(2, seconds / 3));
+    const kafka = [bed.pidOf('kafka')];
+    const [before, kafkaBefore] = [usageOf(pids), usageOf(kafka)];
+    const done = await put('m', seconds);
+    if (done.failed > 0) throw new Error(`${done.failed} of ${done.requests} requests failed`);
+    const [after, kafkaAfter] = [usageOf(pids), usageOf(kafka)];
+    const cost = (from: Usage, to: Usage): number => ((to.cpuSeconds - from.cpuSeconds) * 1e6) / done.events;
+    return { load: done, cpu: cost(before, after), kafkaCpu: cost(kafkaBefore, kafkaAfter), rssMb: after.rssMb };
+  } finally {
+    await stop();
   }
-  for (const [workers, figures] of all) medians.set(workers, figures.sort((a, b) => a - b)[figures.length >> 1] ?? 0);
-  console.log(`two workers : one, by the medians: ${((medians.get(2) ?? 0) / (medians.get(1) ?? 1)).toFixed(2)}`);
-} finally {
-  await bundle.remove();
-  await stack.close();
 }
+
+/** The door against a bare Fastify, in turns: acks=all, validated, with a contract of ten properties. */
+export const doorBench: Bench = async ({ rounds, seconds, onProgress, workers }) => {
+  const bed = await makeBed(['kafka', 'registry']);
+  try {
+    const table: Table = {
+      title: 'The door, against a bare Fastify that parses and answers', unit: `${connections} connections; medians of ${rounds} rounds in turns (least–most)`,
+      columns: ['', 'events/s', 'of the floor', 'p50 ms', 'p99 ms', 'p99.9 ms', 'CPU µs an event', 'Kafka’s CPU µs', 'RSS MB', 'bytes on the topic'], rows: [],
+    };
+    const checks: Check[] = [];
+    const plots: Plot[] = [];
+    for (const shape of shapes) {
+      const servers = [
+        { name: 'bare Fastify, one process', workers: 0 },
+        ...workers.map(count => ({ name: count === 1 ? 'millrace' : `millrace --workers ${count}`, workers: count })),
+      ];
+      const results = new Map<string, Served[]>(servers.map(({ name }) => [name, []]));
+      const bytes = new Map<string, number>();
+      for (let round = 1; round <= rounds; round++) {
+        for (const server of servers) {
+          const config = server.workers === 0 ? null : await bed.fresh({ workers: server.workers });
+          const served = await serve(bed, async () => {
+            const process = config === null ? await bed.floor() : await bed.door(config);
+            return { url: process.url, pids: [process.pid, ...process.workerPids()], stop: async () => { process.signal('SIGTERM'); await process.exited; } };
+          }, shape, seconds, `${server.workers}r${round}`);
+          results.get(server.name)?.push(served);
+          if (config !== null && round === 1) bytes.set(server.name, await bed.recordBytes(config.topic.events));
+          onProgress(`${shape.name}, round ${round}, ${server.name}: ${short(served.load.eventsPerSecond)} events/s, ${short(served.cpu)} µs CPU an event, p99 ${short(served.load.p99)} ms`);
+        }
+      }
+      const floor = results.get(servers[0]?.name ?? '') ?? [];
+      let best = 0;
+      for (const { name, workers: count } of servers) {
+        const served = results.get(name) ?? [];
+        const of = (pick: (one: Served) => number) => figureOf(served.map(pick));
+        // Of the same round: what the machine did beside it is the same.
+        const ratio = figureOf(served.map(({ load: { eventsPerSecond } }, round) => eventsPerSecond / (floor[round]?.load.eventsPerSecond ?? NaN)));
+        if (count > 0) best = Math.max(best, ratio.median);
+        table.rows.push([
+          `${shape.name}: ${name}`, spread(of(one => one.load.eventsPerSecond)), count === 0 ? '1' : spread(ratio), short(of(one => one.load.p50).median), short(of(one => one.load.p99).median), short(of(one => one.load.p999).median),
+          spread(of(one => one.cpu)), count === 0 ? '–' : short(of(one => one.kafkaCpu).median), short(of(one => one.rssMb).median), short(bytes.get(name) ?? NaN),
+        ]);
+        if (count > 0) checks.push({ what: `${shape.name}, ${name}: p99 ≤ ${shape.p99Ms} ms`, value: of(one => one.load.p99).median, met: of(one => one.load.p99).median <= shape.p99Ms });
+        if (count === 1 && shape.batch > 1) checks.push({ what: 'CPU an event in batches ≤ 18 µs, aim at 12', value: of(one => one.cpu).median, met: of(one => one.cpu).median <= 18 });
+      }
+      plots.push({
+        kind: 'bars', file: `door-${shape.batch}`, title: `${shape.name}: events a second`, yLabel: 'events/s',
+        groups: servers.map(({ name }) => ({ label: name, bars: [{ label: 'events/s', value: figureOf((results.get(name) ?? []).map(one => one.load.eventsPerSecond)).median }] })),
+      });
+      checks.push({ what: `${shape.name}: ≥ ${shape.least} of the floor`, value: best, met: best >= shape.least });
+    }
+    return { name: 'door', tables: [table], plots, checks };
+  } finally {
+    await bed.close();
+  }
+};

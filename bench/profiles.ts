@@ -1,39 +1,27 @@
-/**
- * Profiles: how long one takes to read among many, and what they cost an insert.
- *   node --import tsx bench/profiles.ts --clickhouse http://127.0.0.1:8123 [--users 1000000] [--reads 200] [--rounds 25]
- * Reads: each user has an identify with six traits and two more events, every second one also an anonymous id with an event of its own.
- * Inserts: blocks of mixed events, in turns into a database with the views and one without. Makes databases of its own and drops them.
- * The figures of one run are to be compared with one another, not with another machine's.
- */
 import { randomUUID } from 'node:crypto';
-import { join, dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { endpointsOf } from '../src/compose.ts';
 import type { CanonicalEvent } from '../src/event/canonical.ts';
 import { eventId } from '../src/event/identity.ts';
 import { eventColumns, eventRow } from '../src/event/row.ts';
 import { createClickHouse } from '../src/sink/clickhouse.ts';
 import type { ClickHouse } from '../src/sink/clickhouse.ts';
 import { migrate, readMigrations } from '../src/sink/migrate.ts';
-import { createLog } from '../src/telemetry.ts';
+import { packageRoot } from '../test/helpers/local.ts';
+import { freshConfigOn, testLog } from '../test/helpers/shared-stack.ts';
+import { makeBed } from './harness/bed.ts';
+import type { Bed } from './harness/bed.ts';
+import { figureOf, median, short, spread } from './harness/figures.ts';
+import type { Bench, Check, Table } from './harness/report.ts';
 
-const { values: args } = parseArgs({
-  options: {
-    clickhouse: { type: 'string', default: 'http://127.0.0.1:8123' },
-    users: { type: 'string', default: '1000000' },
-    reads: { type: 'string', default: '200' },
-    rounds: { type: 'string', default: '25' },
-  },
-});
-const users = Number(args.users);
 const usersAtOnce = 50_000;
-const deadline = Date.now() + 600_000;
+const reads = 200;
 
-async function database(name: string): Promise<ClickHouse> {
-  const connection = { url: args.clickhouse, database: `${name}_${randomUUID().slice(0, 8)}`, timeoutMs: 60_000 };
-  await migrate(connection, readMigrations(join(dirname(fileURLToPath(import.meta.url)), '..', 'schemas', 'clickhouse')), createLog('error'));
+async function database(bed: Bed): Promise<ClickHouse> {
+  const config = freshConfigOn({ kafkaBrokers: 'nowhere:9', registryUrl: 'http://127.0.0.1:9', clickhouseUrl: bed.stack.clickhouseUrl ?? '' });
+  const connection = { ...endpointsOf(config, null).clickhouse, timeoutMs: 120_000 };
+  await migrate(connection, readMigrations(`${packageRoot}/schemas/clickhouse`), testLog());
   const clickhouse = createClickHouse(connection);
-  return { ...clickhouse, close: async () => { await clickhouse.command(`DROP DATABASE ${connection.database}`); await clickhouse.close(); } };
+  return { ...clickhouse, close: async () => { await clickhouse.command(`DROP DATABASE ${connection.database} SYNC`); await clickhouse.close(); } };
 }
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
@@ -42,34 +30,26 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - began;
 }
 
-function at(times: readonly number[], share: number): number {
-  return [...times].sort((a, b) => a - b)[Math.min(times.length - 1, Math.floor(times.length * share))] ?? NaN;
-}
-
-const figures = (times: readonly number[]): Record<string, string> => ({ median: at(times, 0.5).toFixed(1), p90: at(times, 0.9).toFixed(1), p99: at(times, 0.99).toFixed(1) });
-
-async function reads(): Promise<void> {
-  const clickhouse = await database('bench_reads');
+/** Each user has an identify with six traits and two more events, every second one also an anonymous id with an event of its own. */
+async function readProfiles(bed: Bed, users: number, onProgress: (line: string) => void): Promise<{ table: Table; check: Check }> {
+  const clickhouse = await database(bed);
   try {
-    let made = 0;
-    const filling = await timed(async () => {
-      while (made < users && Date.now() < deadline) {
-        // Event 0 identifies, 1 is the user's, 2 the anonymous id's, which every second user has.
-        await clickhouse.command(`
-          INSERT INTO events (tenant, event_id, type, event, user_id, anonymous_id, timestamp, received_at, trait_values, topic, offset)
-          SELECT 't', generateUUIDv4(number), ['identify', 'track', 'track'][k + 1], k > 0 ? 'Viewed' : '', k = 2 AND n % 2 = 0 ? '' : concat('user-', toString(n)), n % 2 = 0 AND k != 1 ? concat('anon-', toString(n)) : '',
-            toDateTime64('2026-01-01', 3, 'UTC') + (cityHash64(number) % 10000000), toDateTime64('2026-06-01', 3, 'UTC'),
-            k = 0 ? map('email', concat('"u', toString(n), '@example.com"'), 'name', '"Some Name"', 'plan', '"pro"', 'age', toString(n % 90), 'company', '{"id":"c1","size":5}', 'gone', 'null') : map(), 'bench', number
-          FROM (SELECT number, intDiv(number, 3) AS n, number % 3 AS k FROM numbers(${made * 3}, ${usersAtOnce * 3}))
-          SETTINGS max_insert_block_size = 1000000, max_partitions_per_insert_block = 0`);
-        made += usersAtOnce;
-      }
-    });
-    const one = (): Promise<unknown[][]> => clickhouse.rows('SELECT * FROM users WHERE tenant = {tenant: String} AND user_id = {id: String}', { tenant: 't', id: `user-${Math.floor(Math.random() * made)}` });
+    for (let made = 0; made < users; made += usersAtOnce) {
+      // Event 0 identifies, 1 is the user's, 2 the anonymous id's, which every second user has.
+      await clickhouse.command(`
+        INSERT INTO events (tenant, event_id, type, event, user_id, anonymous_id, timestamp, received_at, trait_values, topic, offset)
+        SELECT 't', generateUUIDv4(number), ['identify', 'track', 'track'][k + 1], k > 0 ? 'Viewed' : '', k = 2 AND n % 2 = 0 ? '' : concat('user-', toString(n)), n % 2 = 0 AND k != 1 ? concat('anon-', toString(n)) : '',
+          toDateTime64('2026-01-01', 3, 'UTC') + (cityHash64(number) % 10000000), toDateTime64('2026-06-01', 3, 'UTC'),
+          k = 0 ? map('email', concat('"u', toString(n), '@example.com"'), 'name', '"Some Name"', 'plan', '"pro"', 'age', toString(n % 90), 'company', '{"id":"c1","size":5}', 'gone', 'null') : map(), 'bench', number
+        FROM (SELECT number, intDiv(number, 3) AS n, number % 3 AS k FROM numbers(${made * 3}, ${Math.min(usersAtOnce, users - made) * 3}))
+        SETTINGS max_insert_block_size = 1000000, max_partitions_per_insert_block = 0, insert_deduplicate = 0`);
+      if (made % 250_000 === 0) onProgress(`${made} of ${users} users`);
+    }
+    const one = (): Promise<unknown[][]> => clickhouse.rows('SELECT * FROM users WHERE tenant = {tenant: String} AND user_id = {id: String}', { tenant: 't', id: `user-${Math.floor(Math.random() * users)}` });
     for (let warm = 0; warm < 10; warm++) await one();
     const empty: number[] = [];
     const profile: number[] = [];
-    for (let read = 0; read < Number(args.reads); read++) {
+    for (let read = 0; read < reads; read++) {
       empty.push(await timed(() => clickhouse.rows('SELECT 1')));
       profile.push(await timed(async () => {
         const rows = await one();
@@ -77,8 +57,13 @@ async function reads(): Promise<void> {
       }));
     }
     const [parts] = await clickhouse.rows("SELECT count(), sum(rows) FROM system.parts WHERE active AND database = currentDatabase() AND table = 'profile_facts'");
-    console.log(`${made} users, ${made * 3} events, made in ${(filling / 1000).toFixed(0)} s; profile_facts has ${String(parts?.[1])} rows in ${String(parts?.[0])} parts`);
-    console.table({ 'SELECT 1, ms': figures(empty), 'one profile, ms': figures(profile) });
+    return {
+      table: {
+        title: `One profile of ${users.toLocaleString('en-US')} users`, unit: `ms, medians of ${reads} (least–most); ${String(parts?.[1])} facts in ${String(parts?.[0])} parts`, columns: ['', 'ms'],
+        rows: [['SELECT 1', spread(figureOf(empty))], ['one profile', spread(figureOf(profile))]],
+      },
+      check: { what: `one profile ≤ 50 ms at ${users.toLocaleString('en-US')} users`, value: median(profile), met: median(profile) <= 50 },
+    };
   } finally {
     await clickhouse.close();
   }
@@ -95,34 +80,39 @@ function mixedEvent(number: number): CanonicalEvent {
   };
 }
 
-async function inserts(): Promise<void> {
-  const withViews = await database('bench_with');
-  const without = await database('bench_without');
+/** Blocks of mixed events, in turns into a database with profiles and one without. */
+async function insertBlocks(bed: Bed, rounds: number): Promise<Table> {
+  const withViews = await database(bed);
+  const without = await database(bed);
   try {
     await without.command('DROP TABLE profile_feed_of_events');
-    const table: Record<string, Record<string, string>> = {};
-    for (const rows of [100, 4_000]) {
+    const rows: string[][] = [];
+    for (const size of [100, 4_000, 20_000]) {
       const times: Record<'with' | 'without', number[]> = { with: [], without: [] };
-      for (let round = 0; round < Number(args.rounds) && Date.now() < deadline + 60_000; round++) {
-        const lines = Array.from({ length: rows }, (_, index) => {
+      for (let round = 0; round < 5 * rounds; round++) {
+        const lines = Array.from({ length: size }, (_none, index) => {
           const event = mixedEvent(index);
-          return eventRow(event, { topic: 'bench', partition: 0, offset: BigInt(round * rows + index), eventId: eventId(event.tenant, event.messageId), source: 'http', key: null, contentHash: '0' });
+          return eventRow(event, { topic: 'bench', partition: 0, offset: BigInt(round * size + index), eventId: eventId(event.tenant, event.messageId), source: 'http', key: null, contentHash: '0' });
         });
         const block = { table: 'events', columns: eventColumns, lines, token: randomUUID() };
-        for (const which of round % 2 === 0 ? (['with', 'without'] as const) : (['without', 'with'] as const)) {
-          times[which].push(await timed(() => (which === 'with' ? withViews : without).insert(block)));
-        }
+        for (const which of round % 2 === 0 ? (['with', 'without'] as const) : (['without', 'with'] as const)) times[which].push(await timed(() => (which === 'with' ? withViews : without).insert(block)));
       }
-      table[`${rows} rows, without, ms`] = figures(times.without);
-      table[`${rows} rows, with profiles, ms`] = figures(times.with);
-      table[`${rows} rows, ratio`] = { median: (at(times.with, 0.5) / at(times.without, 0.5)).toFixed(2), p90: (at(times.with, 0.9) / at(times.without, 0.9)).toFixed(2) };
+      rows.push([size.toLocaleString('en-US'), spread(figureOf(times.without)), spread(figureOf(times.with)), short(median(times.with) / median(times.without))]);
     }
-    console.table(table);
+    return { title: 'What profiles cost an insert', unit: 'ms, medians in turns (least–most)', columns: ['rows', 'without', 'with profiles', 'ratio'], rows };
   } finally {
     await withViews.close();
     await without.close();
   }
 }
 
-await inserts();
-await reads();
+export const profilesBench: Bench = async ({ rounds, users, onProgress }) => {
+  const bed = await makeBed(['clickhouse']);
+  try {
+    const inserts = await insertBlocks(bed, rounds);
+    const { table, check } = await readProfiles(bed, users, onProgress);
+    return { name: 'profiles', tables: [table, inserts], plots: [], checks: [check] };
+  } finally {
+    await bed.close();
+  }
+};
