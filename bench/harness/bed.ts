@@ -12,7 +12,7 @@ import { bundleDoor, spawnDoor } from '../../test/helpers/spawn-door.ts';
 import type { DoorProcess } from '../../test/helpers/spawn-door.ts';
 import { bundleSink, spawnSink } from '../../test/helpers/spawn-sink.ts';
 import type { SinkProcess } from '../../test/helpers/spawn-sink.ts';
-import { orderContract } from './events.ts';
+import { tenContract } from './contract.ts';
 
 /** A stack in a temporary folder, and the programs to measure, each as one file. */
 export interface Bed {
@@ -35,8 +35,6 @@ export interface FreshOptions {
 }
 
 const nowhere = 'http://127.0.0.1:9';
-
-export const tenContract: Config['contracts'] = [{ tenant: 'dev', type: 'track', event: 'Order Completed', version: 1, onViolation: 'reject', schema: JSON.stringify(orderContract) }];
 
 export async function makeBed(parts: readonly Part[]): Promise<Bed> {
   const stack = await startTestStack(parts);

@@ -123,6 +123,8 @@ export interface FaultyProxy {
   /** The broker gets the next Produce request; the client sees its connection cut instead of the answer. */
   loseNextAnswer(): void;
   lost(): number;
+  /** Produce requests so far, and their bytes. */
+  produced(): { requests: number; bytes: number };
   /** From now on the answer for this partition carries an error (0: Kafka's own again), whatever Kafka did. */
   failPartition(partition: number, errorCode: number): void;
   close(): Promise<void>;
@@ -140,6 +142,7 @@ export async function startFaultyProxy(brokers: string): Promise<FaultyProxy> {
   const errorCodes = new Map<number, number>();
   let toLose = 0;
   let lost = 0;
+  const produced = { requests: 0, bytes: 0 };
   const server = createServer((client) => {
     const upstream = connect(kafkaPort, '127.0.0.1');
     const produceIds = new Set<number>();
@@ -152,7 +155,11 @@ export async function startFaultyProxy(brokers: string): Promise<FaultyProxy> {
       });
     }
     frames(client, (frame) => {
-      if (frame.readInt16BE(4) === produceKey) produceIds.add(frame.readInt32BE(8));
+      if (frame.readInt16BE(4) === produceKey) {
+        produceIds.add(frame.readInt32BE(8));
+        produced.requests++;
+        produced.bytes += frame.length;
+      }
       upstream.write(frame);
     });
     frames(upstream, (frame) => {
@@ -171,6 +178,7 @@ export async function startFaultyProxy(brokers: string): Promise<FaultyProxy> {
     brokers: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     loseNextAnswer: () => void toLose++,
     lost: () => lost,
+    produced: () => ({ ...produced }),
     failPartition: (partition, errorCode) => void (errorCode === 0 ? errorCodes.delete(partition) : errorCodes.set(partition, errorCode)),
     async close() {
       for (const socket of sockets) socket.destroy();
