@@ -12,6 +12,7 @@ import { requireWrk } from './harness/load.ts';
 import { textOf, writeDocs } from './harness/report.ts';
 import type { Bench } from './harness/report.ts';
 import { memoryBench } from './memory.ts';
+import { producerBench } from './producer.ts';
 import { profilesBench } from './profiles.ts';
 import { sinkBench } from './sink.ts';
 
@@ -20,6 +21,7 @@ const benches: Record<string, { bench: Bench; usual: boolean; about: string }> =
   sink: { bench: sinkBench, usual: true, about: 'Kafka to ClickHouse, against ClickHouse’s own Kafka engine' },
   'end-to-end': { bench: endToEndBench, usual: true, about: 'HTTP to a row, and how soon it is there at half of the limit' },
   contract: { bench: contractBench, usual: true, about: 'judging an event by a contract of ten properties' },
+  producer: { bench: producerBench, usual: false, about: 'the Kafka client by itself: kafkajs, @platformatic/kafka, ours' },
   dedupe: { bench: dedupeBench, usual: false, about: 'looking up ids among up to 100 million; some 5 minutes, 6 GB' },
   profiles: { bench: profilesBench, usual: false, about: 'reading one profile of many, and what profiles cost an insert; some 10 minutes' },
   growth: { bench: growthBench, usual: false, about: 'how the cost of a row grows with partitions, users, rows, properties, contracts; some 10 minutes' },

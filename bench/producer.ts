@@ -1,243 +1,68 @@
-/**
- * Which client produces: the same load through each, one after the other, several rounds.
- *   node --import tsx bench/producer.ts --brokers 127.0.0.1:9092 [--rounds 5] [--seconds 2]
- * Each measurement is a process of its own: one second to warm up, then `seconds` measured. acks=all, 12 partitions.
- * singles: 128 requests at a time that publish one record each, coalesced. batches: four at a time, 500 records each.
- * The figures of one run are to be compared with one another, not with another machine's.
- */
 import { fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { parseArgs } from 'node:util';
-import { Producer, ProduceAcks } from '@platformatic/kafka';
+import { fileURLToPath } from 'node:url';
 import { Kafka, logLevel } from 'kafkajs';
-import { createLog } from '../src/telemetry.ts';
-import { partitionOfKey } from '../src/topic/partition.ts';
-import { createPublisher, type OutgoingRecord } from '../src/topic/publish.ts';
+import { createTopic } from '../test/helpers/create-topic.ts';
+import { makeBed } from './harness/bed.ts';
+import { figureOf, short, spread } from './harness/figures.ts';
+import type { Bench } from './harness/report.ts';
 
 const clients = ['kafkajs', 'platformatic', 'millrace'] as const;
 const shapes = ['singles', 'batches'] as const;
-type Client = (typeof clients)[number];
-type Shape = (typeof shapes)[number];
+export type Client = (typeof clients)[number];
+export type Shape = (typeof shapes)[number];
 
-interface Figures {
+export interface Figures {
   cpuMicrosPerRecord: number;
   recordsPerSecond: number;
   p50Ms: number;
   p99Ms: number;
 }
 
-interface Sender {
-  /** Resolves when all are acknowledged, throws otherwise. */
-  send(records: OutgoingRecord[]): Promise<void>;
-  close(): Promise<void>;
-}
+const names: Record<Client, string> = { kafkajs: 'kafkajs, sendBatch', platformatic: '@platformatic/kafka, Producer.send', millrace: 'publish.ts' };
 
-const { values: args } = parseArgs({
-  options: {
-    brokers: { type: 'string', default: '127.0.0.1:9092' },
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '2' },
-    client: { type: 'string' },
-    shape: { type: 'string' },
-    topic: { type: 'string' },
-  },
-});
-const brokers = args.brokers.split(',');
-const seconds = Number(args.seconds);
-const partitions = 12;
-const lingerMs = 1.5;
-const maxSendsInFlight = 4;
-
-async function compare(): Promise<void> {
-  const topic = `bench-producer-${randomUUID()}`;
-  const admin = new Kafka({ clientId: 'bench', brokers, logLevel: logLevel.ERROR }).admin();
-  await admin.connect();
-  await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: partitions }] });
+/** Which client produces (docs/adr/0001-producer.md): the same load through each, in turns. */
+export const producerBench: Bench = async ({ rounds, seconds, onProgress }) => {
+  const bed = await makeBed(['kafka']);
   try {
+    const brokers = bed.stack.kafkaBrokers ?? '';
+    const topic = `bench-producer-${randomUUID()}`;
+    const admin = new Kafka({ clientId: 'bench', brokers: brokers.split(','), logLevel: logLevel.ERROR }).admin();
+    await admin.connect();
+    await createTopic(admin, { topic, numPartitions: 12 });
+    await admin.disconnect();
+    const rows: string[][] = [];
     for (const shape of shapes) {
-      const rounds = new Map<Client, Figures[]>(clients.map((client) => [client, []]));
-      for (let round = 0; round < Number(args.rounds); round++) {
+      const measured = new Map<Client, Figures[]>(clients.map(client => [client, []]));
+      for (let round = 0; round < rounds; round++) {
         // Every round begins with another client, so that none always finds the broker at its freshest.
-        for (let n = 0; n < clients.length; n++) {
-          const client = clients[(round + n) % clients.length] as Client;
-          rounds.get(client)?.push(await inChild(client, shape, topic));
+        for (const client of [...clients.slice(round % clients.length), ...clients.slice(0, round % clients.length)]) {
+          const figures = await inChild(['--brokers', brokers, '--seconds', String(Math.min(seconds, 3)), '--client', client, '--shape', shape, '--topic', topic]);
+          measured.get(client)?.push(figures);
+          onProgress(`${shape}, round ${round + 1}, ${client}: ${short(figures.cpuMicrosPerRecord)} µs CPU a record`);
         }
       }
-      report(shape, rounds);
-    }
-  } finally {
-    await admin.deleteTopics({ topics: [topic] });
-    await admin.disconnect();
-  }
-}
-
-function inChild(client: Client, shape: Shape, topic: string): Promise<Figures> {
-  return new Promise((resolve, reject) => {
-    const child = fork(import.meta.filename, ['--brokers', args.brokers, '--seconds', args.seconds, '--client', client, '--shape', shape, '--topic', topic], { execArgv: ['--import', 'tsx'] });
-    child.once('message', (figures) => resolve(figures as Figures));
-    child.once('error', reject);
-    child.once('exit', (code) => reject(new Error(`${client}, ${shape}: exit ${code}`)));
-  });
-}
-
-async function measure(client: Client, shape: Shape, topic: string): Promise<Figures> {
-  const sender = await senders[client](topic);
-  const [atOnce, size] = shape === 'singles' ? [128, 1] : [4, 500];
-  const users = Array.from({ length: 10_000 }, () => Buffer.from(randomUUID()));
-  const value = Buffer.alloc(395, 'v');
-  let drawn = 0;
-  const record = (): OutgoingRecord => ({
-    topic,
-    key: users[drawn++ % users.length] as Buffer,
-    value,
-    headers: { tenant: 'dev', dialect: 'segment', 'message-id': `m-${drawn}-0123456789abcdef`, traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' },
-  });
-
-  const load = async (ms: number): Promise<{ sent: number; latencies: number[] }> => {
-    const end = performance.now() + ms;
-    const latencies: number[] = [];
-    let sent = 0;
-    const worker = async (): Promise<void> => {
-      while (performance.now() < end) {
-        const from = performance.now();
-        await sender.send(Array.from({ length: size }, record));
-        latencies.push(performance.now() - from);
-        sent += size;
+      for (const [client, all] of measured) {
+        const of = (pick: (one: Figures) => number) => figureOf(all.map(pick));
+        rows.push([`${shape}: ${names[client]}`, spread(of(one => one.cpuMicrosPerRecord)), spread(of(one => one.recordsPerSecond)), short(of(one => one.p50Ms).median), short(of(one => one.p99Ms).median)]);
       }
-    };
-    await Promise.all(Array.from({ length: atOnce }, worker));
-    return { sent, latencies };
-  };
-
-  await load(1_000);
-  const cpuFrom = process.cpuUsage();
-  const from = performance.now();
-  const { sent, latencies } = await load(seconds * 1000);
-  const cpu = process.cpuUsage(cpuFrom);
-  const elapsedMs = performance.now() - from;
-  latencies.sort((a, b) => a - b);
-  await sender.close();
-  return {
-    cpuMicrosPerRecord: (cpu.user + cpu.system) / sent,
-    recordsPerSecond: (sent / elapsedMs) * 1000,
-    p50Ms: latencies[Math.floor(latencies.length * 0.5)] ?? 0,
-    p99Ms: latencies[Math.floor(latencies.length * 0.99)] ?? 0,
-  };
-}
-
-const senders: Record<Client, (topic: string) => Promise<Sender>> = {
-  async kafkajs(topic) {
-    const producer = new Kafka({ clientId: 'bench', brokers, logLevel: logLevel.ERROR }).producer({ idempotent: false, maxInFlightRequests: maxSendsInFlight });
-    await producer.connect();
-    return coalescing(
-      async (records) => {
-        await producer.sendBatch({
-          acks: -1,
-          topicMessages: [{ topic, messages: records.map(({ key, value, headers }) => ({ key, value, headers: headers as Record<string, string>, partition: partitionOfKey(key as Buffer, partitions) })) }],
-        });
-      },
-      () => producer.disconnect(),
-    );
-  },
-  async platformatic() {
-    const producer = new Producer({ clientId: 'bench', bootstrapBrokers: brokers, strict: false });
-    return coalescing(
-      async (records) => {
-        await producer.send({
-          acks: ProduceAcks.ALL,
-          messages: records.map(({ topic, key, value, headers }) => ({
-            topic, key: key as Buffer, value, partition: partitionOfKey(key as Buffer, partitions),
-            headers: new Map(Object.entries(headers).map(([name, text]) => [Buffer.from(name), Buffer.from(text as string)])),
-          })),
-        });
-      },
-      () => producer.close(),
-    );
-  },
-  async millrace(topic) {
-    const publisher = createPublisher({ brokers, clientId: 'bench', topics: [topic], lingerMs, maxSendsInFlight, log: createLog('warn') });
+    }
     return {
-      async send(records) {
-        for (const result of await publisher.publish(records)) if (!result.ok) throw result.error;
-      },
-      close: () => publisher.close(),
+      name: 'producer',
+      tables: [{ title: 'Which client produces', unit: `395-byte values, 12 partitions, acks=all; 128 single records at a time, coalesced, or four batches of 500; medians of ${rounds} rounds in turns (least–most)`, columns: ['', 'CPU µs a record', 'records/s', 'p50 ms', 'p99 ms'], rows }],
+      plots: [],
+      checks: [],
     };
-  },
+  } finally {
+    await bed.close();
+  }
 };
 
-/** What the publisher does by itself, for the clients that don't: one send for what comes within the linger. */
-function coalescing(transmit: (records: OutgoingRecord[]) => Promise<void>, close: () => Promise<void>): Sender {
-  let waiting: OutgoingRecord[] = [];
-  let settled: PromiseWithResolvers | null = null;
-  let inFlight = 0;
-  let dueMs = 0;
-  let timer: NodeJS.Timeout | null = null;
-  let immediate: NodeJS.Immediate | null = null;
-
-  const flush = (): void => {
-    if (timer !== null) clearTimeout(timer);
-    timer = immediate = null;
-    if (settled === null || inFlight >= maxSendsInFlight) return;
-    const { resolve, reject } = settled;
-    const records = waiting;
-    waiting = [];
-    settled = null;
-    inFlight++;
-    transmit(records).finally(() => {
-      inFlight--;
-      if (inFlight === 0 || performance.now() >= dueMs) flush();
-    }).then(resolve, reject);
-  };
-
-  return {
-    close,
-    send(records) {
-      if (settled === null) {
-        settled = withResolvers();
-        dueMs = performance.now() + lingerMs;
-      }
-      for (const record of records) waiting.push(record);
-      if (inFlight === 0) immediate ??= setImmediate(flush);
-      else timer ??= setTimeout(flush, lingerMs);
-      return settled.promise;
-    },
-  };
-}
-
-interface PromiseWithResolvers {
-  promise: Promise<void>;
-  resolve: () => void;
-  reject: (error: unknown) => void;
-}
-
-function withResolvers(): PromiseWithResolvers {
-  let resolve!: () => void;
-  let reject!: (error: unknown) => void;
-  const promise = new Promise<void>((yes, no) => {
-    resolve = yes;
-    reject = no;
+function inChild(args: readonly string[]): Promise<Figures> {
+  return new Promise((resolve, reject) => {
+    const child = fork(fileURLToPath(new URL('./producer-client.ts', import.meta.url)), args, { execArgv: ['--import', 'tsx'] });
+    child.once('message', figures => resolve(figures as Figures));
+    child.once('error', reject);
+    child.once('exit', code => reject(new Error(`${args.join(' ')}: exit ${code}`)));
   });
-  return { promise, resolve, reject };
-}
-
-function report(shape: Shape, rounds: ReadonlyMap<Client, Figures[]>): void {
-  console.log(`\n${shape}: median (lowest-highest) of ${args.rounds} rounds`);
-  console.table(Object.fromEntries([...rounds].map(([client, figures]) => [client, {
-    'CPU us/record': spread(figures.map((f) => f.cpuMicrosPerRecord), 1),
-    'records/s': spread(figures.map((f) => f.recordsPerSecond), 0),
-    'p50 ms': spread(figures.map((f) => f.p50Ms), 1),
-    'p99 ms': spread(figures.map((f) => f.p99Ms), 1),
-  }])));
-}
-
-function spread(values: number[], digits: number): string {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (index: number): string => (sorted[index] ?? 0).toFixed(digits);
-  return `${at(sorted.length >> 1)} (${at(0)}-${at(sorted.length - 1)})`;
-}
-
-if (args.client === undefined) await compare();
-else {
-  process.send?.(await measure(args.client as Client, args.shape as Shape, args.topic ?? ''));
-  process.disconnect?.();
 }
