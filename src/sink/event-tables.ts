@@ -3,6 +3,7 @@ import { eventColumns, eventRow, rawText } from '../event/row.ts';
 import { clickHouseTime, storedTimeMs } from '../event/time.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import { insertMended } from './insert-mended.ts';
+import { uuidsIn } from './sql-lists.ts';
 
 /** An event that is to be stored, and where its record stands. */
 export interface StorableEvent {
@@ -131,8 +132,7 @@ export function createEventTables(clickhouse: ClickHouse, eventsTable = 'events'
     async findIds(ids, signal) {
       const found = new Map<string, StoredPlace[]>();
       if (ids.length === 0) return found;
-      // Ids are UUIDs of our own making, so they may stand in the text.
-      const rows = await clickhouse.rows(`SELECT event_id, topic, partition, offset, content_hash FROM event_ids WHERE event_id IN (${ids.map(id => `'${id}'`).join()})`, undefined, signal);
+      const rows = await clickhouse.rows(`SELECT event_id, topic, partition, offset, content_hash FROM event_ids WHERE event_id IN ${uuidsIn(ids)}`, undefined, signal);
       for (const [id, topic, partition, offset, contentHash] of rows) {
         const places = found.get(String(id)) ?? [];
         places.push({ topic: String(topic), partition: Number(partition), offset: BigInt(String(offset)), contentHash: String(contentHash) });

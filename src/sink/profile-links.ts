@@ -2,6 +2,7 @@ import type { CanonicalEvent } from '../event/canonical.ts';
 import { trimOf } from '../event/trim.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import { remainderToken } from './plan.ts';
+import { pairsIn, textsIn } from './sql-lists.ts';
 
 /*
  * Which user each linked id counts to. schemas/clickhouse/0005_profiles.sql has the words: node, link, root.
@@ -118,7 +119,7 @@ export function createProfileLinks(clickhouse: ClickHouse): ProfileLinks {
       for (const nodes of chunks(wave)) {
         const rows = await clickhouse.rows(
           `SELECT node, substring(latest, 17) AS user_id, toUnixTimestamp64Milli(min(first)) AS at, argMin(event_id, (first, event_id))
-           FROM profile_facts WHERE kind = 'link' AND node IN (${nodes.map(text).join()}) GROUP BY node, user_id`,
+           FROM profile_facts WHERE kind = 'link' AND node IN ${textsIn(nodes)} GROUP BY node, user_id`,
           undefined,
           signal,
         );
@@ -141,7 +142,7 @@ export function createProfileLinks(clickhouse: ClickHouse): ProfileLinks {
       const next: string[] = [];
       for (const users of chunks(wave)) {
         const rows = await clickhouse.rows(
-          `SELECT DISTINCT node FROM profile_members WHERE space = 'user' AND (tenant, id) IN (${users.map(node => `(${text(tenantOf(node))}, ${text(idOf(node))})`).join()})`,
+          `SELECT DISTINCT node FROM profile_members WHERE space = 'user' AND (tenant, id) IN ${pairsIn(users.map(node => [tenantOf(node), idOf(node)]))}`,
           undefined,
           signal,
         );
