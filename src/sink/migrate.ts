@@ -32,6 +32,9 @@ export function splitStatements(text: string): string[] {
   return code.split(/;[ \t]*(?:\n|$)/).map(statement => statement.trim()).filter(statement => statement !== '');
 }
 
+/** For one statement: some of them copy a table. */
+const migrationTimeoutMs = 30 * 60_000;
+
 /**
  * Brings a database up to the last migration: makes the database, applies what is not recorded in `migrations`, in order, once.
  * Every statement is made safe to repeat, so that a crash in the middle of a file heals on the next start, and several sinks may start at once.
@@ -46,6 +49,7 @@ export async function migrate(connection: ClickHouseConnection, migrations: read
     await outside.close();
   }
   const clickhouse = createClickHouse(connection);
+  const patient = createClickHouse({ ...connection, timeoutMs: migrationTimeoutMs });
   try {
     await clickhouse.command(`
       CREATE TABLE IF NOT EXISTS migrations (version UInt32, name String, hash String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
@@ -60,12 +64,12 @@ export async function migrate(connection: ClickHouseConnection, migrations: read
           hint: 'Restore the file, and put the change into the next number.',
         });
       }
-      for (const statement of migration.statements) await clickhouse.command(repeatable(statement));
+      for (const statement of migration.statements) await patient.command(repeatable(statement));
       await clickhouse.command(`INSERT INTO migrations (version, name, hash) VALUES (${migration.version}, '${migration.name}', '${migration.hash}')`);
       note(log, 'migration_applied', { migration: migration.name, database });
     }
   } finally {
-    await clickhouse.close();
+    await Promise.all([clickhouse.close(), patient.close()]);
   }
 }
 
