@@ -1,5 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { createRequire } from 'node:module';
+import { batchFormat, decodeBatch } from './record-batch.ts';
+import type { BatchContext } from './record-batch.ts';
 
 /*
  * Five faults of kafkajs 2.2.4's Fetch, mended where its request is built and its answer is read.
@@ -21,19 +23,13 @@ import { createRequire } from 'node:module';
 
 export interface FetchedRecord {
   offset: string;
+  timestamp?: string;
   key: Buffer | null;
   value?: Buffer | null;
   headers?: Record<string, Buffer | null | (Buffer | null)[]>;
   isControlRecord?: boolean;
   /** Absent on records of the formats before Kafka 0.11. */
   batchContext?: BatchContext;
-}
-
-interface BatchContext {
-  firstOffset: string;
-  lastOffsetDelta: number;
-  producerId: string;
-  inTransaction: boolean;
 }
 
 export interface FetchedPartition {
@@ -89,7 +85,7 @@ export function mendFetch(): void {
 }
 
 /** What a record takes beside its bytes, about. */
-const recordBytes = 300;
+const perRecord = 300;
 
 /** What the records of one partition may come to: half as much again as its share of the fetch, so that without compression only records of less than some 600 bytes are cut. */
 function decodedBytesOf({ topics }: FetchArguments): number {
@@ -97,8 +93,6 @@ function decodedBytesOf({ topics }: FetchArguments): number {
 }
 
 interface Decoder {
-  readonly buffer: Buffer;
-  readonly offset: number;
   readInt32(): number;
   readBytes(length: number): Buffer;
   canReadBytes(length: number): boolean;
@@ -106,41 +100,36 @@ interface Decoder {
 
 type DecodeMessages = (decoder: Decoder) => Promise<FetchedRecord[]>;
 
-/** Offset, length, leader epoch; then the byte that tells the format. And what a batch has at least (KIP-98). */
-const magicAt = 16;
-const batchHeadBytes = 49;
+/** Of batches of the newest format. */
+const newest = 2;
+/** Some milliseconds of work. */
+const recordsAtOnce = 1_000;
 
 /** kafkajs' decodeMessages, which all versions of Fetch since 4 share, with an end: whole batches, at least one. */
 function replaceDecoding(require: NodeJS.Require, budget: () => number): void {
   const path = require.resolve('kafkajs/src/protocol/requests/fetch/v4/decodeMessages');
   const theirs = require(path) as DecodeMessages;
   const DecoderOf = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => Decoder;
-  const decodeBatch = require('kafkajs/src/protocol/recordBatch/v0/decoder') as (decoder: Decoder) => Promise<BatchContext & { records: FetchedRecord[] }>;
   const decode: DecodeMessages = async decoder => {
     const size = decoder.readInt32();
     if (size <= 0 || !decoder.canReadBytes(size)) return [];
     const bytes = decoder.readBytes(size);
-    if (size <= magicAt) return [];
-    if (bytes.readInt8(magicAt) !== 2) return theirs(new DecoderOf(Buffer.concat([int32(size), bytes])));
-    const left = new DecoderOf(bytes);
+    const format = batchFormat(bytes, 0);
+    if (format === null) return [];
+    if (format !== newest) return theirs(new DecoderOf(Buffer.concat([int32(size), bytes])));
     const records: FetchedRecord[] = [];
-    for (let came = 0; came < budget() && left.canReadBytes(batchHeadBytes); ) {
-      // An older format behind a newer one comes with the next fetch.
-      if (left.buffer.readInt8(left.offset + magicAt) !== 2) break;
-      let batch: BatchContext & { records: FetchedRecord[] };
-      try {
-        batch = await decodeBatch(left);
-      } catch (error) {
-        // A fetch ends in the middle of a batch.
-        if (error instanceof Error && error.name === 'KafkaJSPartialMessageError') break;
-        throw error;
-      }
-      if (batch.records.length === 0) records.push({ offset: String(batchEnd(batch)), key: null, isControlRecord: true, batchContext: batch });
-      for (const record of batch.records) {
-        came += recordBytes + (record.key?.length ?? 0) + (record.value?.length ?? 0) + headerBytes(record);
-        records.push(record);
-      }
+    let breathedAt = 0;
+    // An older format behind a newer one comes with the next fetch.
+    for (let came = 0, at = 0; came < budget() && batchFormat(bytes, at) === newest; ) {
+      const batch = await decodeBatch(bytes, at);
+      if (batch === null) break;
+      at = batch.end;
+      if (batch.records.length === 0) records.push({ offset: String(batchEnd(batch.context)), key: null, isControlRecord: true, batchContext: batch.context });
+      for (const record of batch.records) records.push(record);
+      came += batch.recordBytes + batch.records.length * perRecord;
       // Heartbeats and other partitions go on beside it.
+      if (records.length - breathedAt < recordsAtOnce) continue;
+      breathedAt = records.length;
       await new Promise(resolve => setImmediate(resolve));
     }
     return records;
@@ -148,15 +137,6 @@ function replaceDecoding(require: NodeJS.Require, budget: () => number): void {
   const module = require.cache[path];
   if (module === undefined) throw new Error('kafkajs is not the version that this was written for');
   module.exports = decode;
-}
-
-function headerBytes({ headers = {} }: FetchedRecord): number {
-  let bytes = 0;
-  for (const [name, value] of Object.entries(headers)) {
-    bytes += name.length;
-    for (const one of Array.isArray(value) ? value : [value]) bytes += one?.length ?? 0;
-  }
-  return bytes;
 }
 
 function int32(value: number): Buffer {
