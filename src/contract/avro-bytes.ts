@@ -183,8 +183,10 @@ function skipString(cursor: AvroCursor): void {
 export function readString(cursor: AvroCursor): string {
   const length = readCount(cursor);
   const start = take(cursor, length);
-  requireUtf8(cursor, start);
-  return cursor.bytes.toString('utf8', start, cursor.at);
+  const text = cursor.bytes.toString('utf8', start, cursor.at);
+  // What is no UTF-8 becomes this character; it may have been sent, too.
+  if (text.includes('\ufffd')) requireUtf8(cursor, start);
+  return text;
 }
 
 /** From `start` to where the cursor is. */

@@ -1,11 +1,16 @@
 import { readFileSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import avro from 'avsc';
 import type { Type } from 'avsc';
 import { eventTypes } from '../event/canonical.ts';
 import type { CanonicalEvent, EventType } from '../event/canonical.ts';
+import { plainTexts } from '../event/content.ts';
+import type { PlainTexts } from '../event/content.ts';
 import { maxIdLength } from '../event/fields.ts';
 import { faultOfAvro } from './avro-bytes.ts';
 import { parseAvroSchema } from './avro-schema.ts';
+import { readEventBytes } from './event-bytes.ts';
+import type { AvroEvent } from './event-bytes.ts';
 
 /*
  * Confluent wire format, as schema registries' clients write it:
@@ -17,34 +22,10 @@ import { parseAvroSchema } from './avro-schema.ts';
 const magic = 0;
 export const frameBytes = 5;
 
-/** Fields of event.v1.avsc, named as there. Times are milliseconds since the epoch. */
-interface AvroEvent {
-  message_id: string;
-  type: string;
-  event: string | null;
-  user_id: string | null;
-  anonymous_id: string | null;
-  previous_id: string | null;
-  group_id: string | null;
-  email: string | null;
-  name: string | null;
-  category: string | null;
-  timestamp: number;
-  sent_at: number | null;
-  received_at: number | null;
-  properties: string | null;
-  traits: string | null;
-  context: string | null;
-  integrations: string | null;
-  write_key_id: string | null;
-  violations: string[];
-  raw: string | null;
-}
-
 /** What a record's value says about an event: `tenant` and `dialect` are empty, and `receivedAtMs` is null from producers who leave it to the record's timestamp. */
 export type AvroPart = Omit<CanonicalEvent, 'receivedAtMs'> & { receivedAtMs: number | null };
 
-export type Decoded = { ok: true; part: AvroPart } | { ok: false; detail: string };
+export type Decoded = { ok: true; part: AvroPart; plain: PlainTexts } | { ok: false; detail: string };
 
 export interface EventAvro {
   /** The schema's JSON text, to be registered. */
@@ -70,7 +51,7 @@ export function createEventAvro(schemaPath: string): EventAvro {
   const decoderFor = (writerSchemaText: string): Decoder => {
     const known = decoders.get(writerSchemaText);
     if (known !== undefined) return known;
-    const decoder = makeDecoder(reader, writerSchemaText);
+    const decoder = makeDecoder(reader, schemaText, writerSchemaText);
     if (decoders.size >= maxDecoders) decoders.delete(decoders.keys().next().value ?? '');
     decoders.set(writerSchemaText, decoder);
     return decoder;
@@ -115,16 +96,18 @@ export function createEventAvro(schemaPath: string): EventAvro {
       const decoded = decoderFor(writerSchemaText)(value.subarray(frameBytes));
       if (typeof decoded === 'string') return { ok: false, detail: decoded };
       const record = decoded;
-      if (!(eventTypes as readonly string[]).includes(record.type)) return { ok: false, detail: `type is "${record.type}", none of ${eventTypes.join(', ')}` };
-      for (const name of ['properties', 'traits', 'context', 'integrations'] as const) {
+      if (!knownTypes.has(record.type)) return { ok: false, detail: `type is "${record.type}", none of ${eventTypes.join(', ')}` };
+      const plain = plainTexts(record);
+      for (const name of objectNames) {
         const text = record[name];
-        if (text !== null && !isObjectText(text)) return { ok: false, detail: `${name} is not the JSON text of an object` };
+        if (text !== null && plain[name] === null && !isObjectText(text)) return { ok: false, detail: `${name} is not the JSON text of an object` };
       }
-      for (const name of ['user_id', 'anonymous_id', 'previous_id', 'group_id', 'email'] as const) {
+      for (const name of idNames) {
         if ((record[name]?.length ?? 0) > maxIdLength) return { ok: false, detail: `${name} is longer than ${maxIdLength} characters` };
       }
       return {
         ok: true,
+        plain,
         part: {
           tenant: '',
           dialect: '',
@@ -154,6 +137,10 @@ export function createEventAvro(schemaPath: string): EventAvro {
   };
 }
 
+const objectNames = ['properties', 'traits', 'context', 'integrations'] as const;
+const idNames = ['user_id', 'anonymous_id', 'previous_id', 'group_id', 'email'] as const;
+const knownTypes: ReadonlySet<string> = new Set(eventTypes);
+
 /** A value's record, or what is wrong with it. */
 type Decoder = (payload: Buffer) => AvroEvent | string;
 
@@ -161,7 +148,7 @@ type Decoder = (payload: Buffer) => AvroEvent | string;
 const maxDecoders = 200;
 
 /** avsc resolves between the schemas; no byte reaches it that has not been walked by the writer's schema before. */
-function makeDecoder(reader: Type, writerSchemaText: string): Decoder {
+function makeDecoder(reader: Type, schemaText: string, writerSchemaText: string): Decoder {
   const parsed = parseAvroSchema(writerSchemaText);
   if (!parsed.ok) return () => parsed.detail;
   let resolver: ReturnType<Type['createResolver']>;
@@ -171,7 +158,10 @@ function makeDecoder(reader: Type, writerSchemaText: string): Decoder {
     const detail = messageOf(error);
     return () => detail;
   }
+  const isOwn = isDeepStrictEqual(parsed, parseAvroSchema(schemaText));
   return payload => {
+    const event = isOwn ? readEventBytes(payload) : null;
+    if (event !== null) return event;
     const fault = faultOfAvro(parsed.node, payload);
     if (fault !== null) return fault;
     try {

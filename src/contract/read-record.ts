@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { ErrorCode } from '../errors.ts';
 import type { CanonicalEvent, EventResult } from '../event/canonical.ts';
+import type { PlainTexts } from '../event/content.ts';
 import { originTimestampHeader, redrivenFromHeader, sentPathHeader } from '../event/dead-letter.ts';
 import { eventId, maxMessageIdLength, recordMessageId } from '../event/identity.ts';
 import { isDeeperThan, maxDepth } from '../event/json-text.ts';
@@ -24,7 +25,7 @@ export interface TopicRecord extends Place {
 }
 
 export type ReadRecord =
-  | { ok: true; event: CanonicalEvent; eventId: string; source: 'http' | 'kafka'; /** By the door, when it took the event. */ isJudged?: boolean; /** The Kafka key where that is the user's; null: the event says it. */ key: Buffer | null }
+  | { ok: true; event: CanonicalEvent; eventId: string; source: 'http' | 'kafka'; /** By the door, when it took the event. */ isJudged?: boolean; /** The Kafka key where that is the user's; null: the event says it. */ key: Buffer | null; /** Where whoever read it has scanned its texts. */ plain?: PlainTexts }
   | { ok: false; code: ErrorCode; detail: string; tenant: string; messageId: string | null };
 
 /** Reads the text of an event that was sent to a path of the door; null where there is no such path. */
@@ -61,10 +62,10 @@ export function createRecordReader(avro: EventAvro, registry: Registry, defaultT
     const decoded = avro.decode(value, schema.text);
     if (!decoded.ok) return dead('schema_mismatch', decoded.detail);
     if (decoded.part.messageId.length > maxMessageIdLength) return dead('schema_mismatch', `message_id is longer than ${maxMessageIdLength} characters`);
-    return found(record, tenant, decoded.part, value);
+    return found(record, tenant, decoded, value);
   };
 
-  const found = (record: TopicRecord, tenant: string, part: AvroPart, value: Buffer): ReadRecord => {
+  const found = (record: TopicRecord, tenant: string, { part, plain }: { part: AvroPart; plain: PlainTexts }, value: Buffer): ReadRecord => {
     const dialect = record.header('dialect');
     if (part.messageId === '') part.messageId = messageIdOf(record, value);
     part.tenant = tenant;
@@ -72,7 +73,7 @@ export function createRecordReader(avro: EventAvro, registry: Registry, defaultT
     const receivedAtMs = part.receivedAtMs ?? arrival(record);
     // Completed in place: a copy of twenty fields costs as much as a hash.
     const event = Object.assign(part, { receivedAtMs });
-    return { ok: true, eventId: eventId(tenant, event.messageId), source: dialect === null ? 'kafka' : 'http', isJudged: dialect !== null, key: record.key, event };
+    return { ok: true, eventId: eventId(tenant, event.messageId), source: dialect === null ? 'kafka' : 'http', isJudged: dialect !== null, key: record.key, event, plain };
   };
 
   const readJson = (record: TopicRecord, bytes: Buffer, tenant: string, dialect: string, faultOf: (value: unknown) => string | null = () => null): ReadRecord => {

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import type { CanonicalEvent } from './canonical.ts';
 import { elementSpans, isDeeperThan, memberSpans } from './json-text.ts';
+import { spellPlain } from './plain-json.ts';
 import { clockToleranceMs, originalTime } from './segment.ts';
 import { parseTime } from './time.ts';
 import { trimOf } from './trim.ts';
@@ -11,6 +12,19 @@ const timeMembers: Readonly<Record<string, string>> = { whisperr: 'occurred_at',
 /** What the door may add to a context. */
 const addedToContext: ReadonlySet<string> = new Set(['ip', 'userAgent']);
 
+/** The canonical spelling of each of an event's texts that is plain (plain-json.ts), else null; of the context without what the door may add. */
+export type PlainTexts = Readonly<Record<'properties' | 'traits' | 'context' | 'integrations', string | null>>;
+
+/** Scans the texts once, for all who would have to look through them. */
+export function plainTexts({ properties, traits, context, integrations }: PlainTexts): PlainTexts {
+  return {
+    properties: properties === null ? null : spellPlain(properties),
+    traits: traits === null ? null : spellPlain(traits),
+    context: context === null ? null : spellPlain(context, addedToContext),
+    integrations: integrations === null ? null : spellPlain(integrations),
+  };
+}
+
 /**
  * What an event says, as 64 bits (the first of a SHA-256, as decimal text): equal for the same event sent again, in whatever
  * dialect, order of keys, spelling of strings and numbers, or way (HTTP or Kafka).
@@ -18,11 +32,21 @@ const addedToContext: ReadonlySet<string> = new Set(['ip', 'userAgent']);
  * Two records of one message id whose hashes differ are a conflict (design, "Identity and dedupe").
  */
 export function contentHash(event: CanonicalEvent): string {
+  return scannedContentHash(event, plainTexts(event));
+}
+
+/** The same, where the texts have been scanned. */
+export function scannedContentHash(event: CanonicalEvent, plain: PlainTexts): string {
   const parts = [
     event.type, event.event, event.userId, event.anonymousId, event.previousId, event.groupId, event.email, event.name, event.category, sentTime(event),
   ];
-  const objects = [event.properties, event.traits, withoutAdded(event.context), event.integrations];
-  const text = `${JSON.stringify(parts)}${objects.map(object => canonicalOrEmpty(object)).join()}`;
+  const objects = [
+    plain.properties ?? canonicalOrEmpty(event.properties),
+    plain.traits ?? canonicalOrEmpty(event.traits),
+    plain.context ?? canonicalOrEmpty(withoutAdded(event.context)),
+    plain.integrations ?? canonicalOrEmpty(event.integrations),
+  ];
+  const text = `${JSON.stringify(parts)}${objects.join()}`;
   return BigInt(`0x${hash('sha256', text, 'hex').slice(0, 16)}`).toString();
 }
 

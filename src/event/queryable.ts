@@ -1,4 +1,5 @@
 import { elementSpans, isDeeperThan, memberSpans, pointerToken, stringEnd } from './json-text.ts';
+import { pathBudget } from './plain-json.ts';
 
 /*
  * What ClickHouse's JSON type cannot hold (26.7, each tried): one such place fails the whole block that it comes in.
@@ -29,11 +30,6 @@ const maxLevels = 500;
 const maxArrayLevels = 8;
 const maxNoted = 100;
 const maxPointerLength = 512;
-
-/** All paths of a column together may have this many characters. */
-function pathBudget(text: string): number {
-  return 1_024 + 8 * text.length;
-}
 
 /** A text without these has no unfit number (18 digits always fit an Int64) and no escaped half of a surrogate pair. */
 const suspicious = /\d{19}|\d[eE]\+?\d{3}|\\u[dD][89a-fA-F]/;

@@ -1,5 +1,6 @@
 import type { CanonicalEvent } from './canonical.ts';
 import { userKey } from './canonical.ts';
+import type { PlainTexts } from './content.ts';
 import { memberSpans } from './json-text.ts';
 import { makeQueryable } from './queryable.ts';
 import { clickHouseTime, storedReceiptMs, storedTimeMs } from './time.ts';
@@ -26,6 +27,8 @@ export interface RowSource extends Place {
   key: Buffer | null;
   /** See content.ts; decimal text of 64 bits. */
   contentHash: string;
+  /** See content.ts; left out: nobody has scanned its texts. */
+  plain?: PlainTexts | undefined;
 }
 
 /**
@@ -35,7 +38,7 @@ export interface RowSource extends Place {
  */
 export function eventRow(event: CanonicalEvent, from: RowSource, bare = false): string {
   const violations = [...event.violations];
-  const jsonColumns = jsonNames.map(name => jsonColumn(event, name, bare, violations)).join(',');
+  const jsonColumns = jsonNames.map(name => jsonColumn(event, name, from.plain, bare, violations)).join(',');
   const times = [
     timeColumn('timestamp', event.timestampMs, storedTimeMs, violations),
     event.sentAtMs === null ? 'null' : timeColumn('sentAt', event.sentAtMs, storedTimeMs, violations),
@@ -47,21 +50,22 @@ export function eventRow(event: CanonicalEvent, from: RowSource, bare = false): 
     event.groupId ?? '', event.name ?? '', event.category ?? '',
   ]);
   const tail = JSON.stringify([violations, from.topic, from.partition]);
-  return `${head.slice(0, -1)},${times},${oneLine(jsonColumns)},${tail.slice(1, -1)},${from.offset},${JSON.stringify(rawText(event))},${from.contentHash},${traitValues(event)},${event.judged?.version ?? 0},${JSON.stringify(event.judged?.violations ?? [])}]`;
+  return `${head.slice(0, -1)},${times},${jsonColumns},${tail.slice(1, -1)},${from.offset},${JSON.stringify(rawText(event))},${from.contentHash},${traitValues(event, from.plain)},${event.judged?.version ?? 0},${JSON.stringify(event.judged?.violations ?? [])}]`;
 }
 
 const jsonNames = ['properties', 'traits', 'context', 'integrations'] as const;
 
-function jsonColumn(event: CanonicalEvent, name: (typeof jsonNames)[number], bare: boolean, violations: string[]): string {
+function jsonColumn(event: CanonicalEvent, name: (typeof jsonNames)[number], plain: PlainTexts | undefined, bare: boolean, violations: string[]): string {
   const sent = event[name];
   if (sent === null) return '{}';
   if (bare) {
     violations.push(`not_queryable:/${name}`);
     return '{}';
   }
+  if (plain !== undefined && plain[name] !== null) return sent;
   const { text, unfit } = makeQueryable(sent);
   for (const pointer of unfit) violations.push(`not_queryable:/${name}${pointer}`);
-  return text;
+  return oneLine(text);
 }
 
 function timeColumn(name: string, ms: number, nearest: (ms: number) => number, violations: string[]): string {
@@ -77,9 +81,9 @@ const maxTraits = 1_000;
  * Each trait of an identify or group event with its JSON text, for the merge of profiles: a JSON column loses nulls, and nulls remove.
  * What no JSON column can hold is left out of a trait's text; a trait of which nothing is left is null, as the newest value is not the one before.
  */
-function traitValues(event: CanonicalEvent): string {
+function traitValues(event: CanonicalEvent, plain: PlainTexts | undefined): string {
   if (event.traits === null || (event.type !== 'identify' && event.type !== 'group')) return '{}';
-  const { text } = makeQueryable(event.traits);
+  const text = plain !== undefined && plain.traits !== null ? event.traits : makeQueryable(event.traits).text;
   const fitting = text === event.traits ? null : memberSpans(text, 0);
   const values: [string, string][] = [];
   for (const [name, span] of memberSpans(event.traits, 0)) {

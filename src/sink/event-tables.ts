@@ -1,4 +1,5 @@
 import type { CanonicalEvent } from '../event/canonical.ts';
+import type { PlainTexts } from '../event/content.ts';
 import { eventColumns, eventRow, rawText } from '../event/row.ts';
 import { clickHouseTime, storedTimeMs } from '../event/time.ts';
 import type { ClickHouse } from './clickhouse.ts';
@@ -16,6 +17,7 @@ export interface StorableEvent {
   isJudged?: boolean;
   /** See event/content.ts. */
   contentHash: string;
+  plain?: PlainTexts | undefined;
 }
 
 /** What became of a record that is no row of `events`. */
@@ -145,7 +147,7 @@ export function createEventTables(clickhouse: ClickHouse, eventsTable = 'events'
         table: eventsTable,
         columns: eventColumns,
         rows: events,
-        line: (row, bare) => eventRow(row.event, { topic, partition, ...row }, bare),
+        line: ({ event, offset, key, eventId, source, contentHash, plain }, bare) => eventRow(event, { topic, partition, offset, key, eventId, source, contentHash, plain }, bare),
         token,
         signal,
       }),

@@ -2,7 +2,7 @@ import { isRefused, violationsText } from '../contract/judged.ts';
 import type { ReadRecord, TopicRecord } from '../contract/read-record.ts';
 import { MillraceError, asError } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
-import { contentHash } from '../event/content.ts';
+import { contentHash, scannedContentHash } from '../event/content.ts';
 import type { DeadLetter, RecordHeader } from '../event/dead-letter.ts';
 import type { CanonicalEvent } from '../event/canonical.ts';
 import { note } from '../telemetry.ts';
@@ -239,9 +239,9 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
         buryRecord(record, reading);
         return;
       }
-      const { event, eventId, source, isJudged, key } = reading;
+      const { event, eventId, source, isJudged, key, plain } = reading;
       if (settledBefore.has(placedId(record.offset, eventId))) return;
-      const storable: StorableEvent = { offset: record.offset, key, event, eventId, source, isJudged: isJudged === true, contentHash: contentHash(event) };
+      const storable: StorableEvent = { offset: record.offset, key, event, eventId, source, isJudged: isJudged === true, contentHash: plain === undefined ? contentHash(event) : scannedContentHash(event, plain), plain };
       events.push(storable);
       recordsOf.set(storable, record);
     };

@@ -19,7 +19,7 @@ test('an event comes back as it went in; tenant and dialect travel as headers', 
   const value = codec.encode(event, 7);
   assert.equal(framedSchemaId(value), 7);
   const decoded = codec.decode(value, codec.schemaText);
-  assert.deepEqual(decoded, { ok: true, part: { ...event, tenant: '', dialect: '' } });
+  assert.deepEqual(decoded, { ok: true, part: { ...event, tenant: '', dialect: '' }, plain: { properties: null, traits: null, context: '{}', integrations: null } });
 });
 
 test('a value larger than the buffer at hand is whole, and values do not share bytes', () => {
