@@ -14,6 +14,7 @@ import type { Store, StoreRequest } from './partitions.ts';
 import { remainderToken } from './plan.ts';
 import { linksOf } from './profile-links.ts';
 import type { Profiles } from './rebuild-profiles.ts';
+import { createTurns } from './turns.ts';
 import { letterIds, letterOf, refusedUnderOthers } from './record-letters.ts';
 import type { FindLetters, Unfit } from './record-letters.ts';
 
@@ -119,6 +120,7 @@ interface Settled {
  */
 export function createStoreEvents({ tables, read, bury, suppressions, profiles, makeSingle, onStored, findLetters, log, ...options }: StoreEventsOptions): Store<EventRecord> {
   const claims = createClaims();
+  const turns = createTurns();
   const breathe = options.breathe ?? (() => new Promise<void>(resolve => setImmediate(resolve)));
   const now = options.now ?? (() => performance.now());
 
@@ -245,24 +247,28 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       events.push(storable);
       recordsOf.set(storable, record);
     };
-    for (let at = 0; at < records.length; at += recordsAtOnce) {
-      // Heartbeats, and other partitions, must not wait for all of a large batch.
-      if (at > 0) await breathe();
-      const some = records.slice(at, at + recordsAtOnce);
-      const readings = await read(topic, partition, some, request.rules);
-      some.forEach((record, index) => {
-        const reading = readings[index];
-        if (reading === undefined) return;
-        try {
-          take(record, reading);
-        } catch (thrown) {
-          // Nothing that one record holds may keep the others waiting.
-          note(log, 'reading_failed', { topic, partition, offset: String(record.offset), err: asError(thrown) });
-          const { tenant, messageId } = reading.ok ? reading.event : reading;
-          buryRecord(record, { code: 'unreadable', detail: `a fault of millrace: ${asError(thrown).message}`, tenant, messageId });
-        }
-      });
-    }
+    // One batch at a time: read beside each other they would all be read at the same moment, and all be inserted at the same moment.
+    await turns(async () => {
+      for (let at = 0; at < records.length; at += recordsAtOnce) {
+        signal.throwIfAborted();
+        // Heartbeats, and other partitions, must not wait for all of a large batch.
+        if (at > 0) await breathe();
+        const some = records.slice(at, at + recordsAtOnce);
+        const readings = await read(topic, partition, some, request.rules);
+        some.forEach((record, index) => {
+          const reading = readings[index];
+          if (reading === undefined) return;
+          try {
+            take(record, reading);
+          } catch (thrown) {
+            // Nothing that one record holds may keep the others waiting.
+            note(log, 'reading_failed', { topic, partition, offset: String(record.offset), err: asError(thrown) });
+            const { tenant, messageId } = reading.ok ? reading.event : reading;
+            buryRecord(record, { code: 'unreadable', detail: `a fault of millrace: ${asError(thrown).message}`, tenant, messageId });
+          }
+        });
+      }
+    });
 
     const release = await claims.take(new Set(events.map(({ eventId }) => eventId)), signal);
     let settled: Settled;

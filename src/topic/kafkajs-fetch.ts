@@ -14,11 +14,14 @@ import type { BatchContext } from './record-batch.ts';
  *   empty       A batch without any record (compaction keeps a producer's last one so) brings it no step further: a fetch of nothing
  *               else comes again for ever. Here such a batch has a control record at its end.
  *   order       It asks for partitions always in the same order, and a broker fills its answer in that order up to
- *               `maxBytes`, giving a batch over the partition's limit only to the first: the later ones starve. Here the
- *               order is turned at random, as Java's consumer does it.
+ *               `maxBytes`, giving a batch over the partition's limit only to the first: the later ones starve. Here those
+ *               come first that have waited longest, as in Java's consumer.
  *   inflation   It inflates and decodes all that a fetch brought before it hands over any of it: 16 MiB of compressed records are
  *               hundreds of megabytes, in one piece of work. Here a partition's batches are decoded as long as what they come to
  *               fits; the rest is fetched again.
+ *
+ * Where `maxBytes` ends an answer, so that most partitions of a backlog come later, the partition that it has cut comes later too, unless
+ * it is the only one: whoever reads one again from the same offset must be given what was given before, or more.
  */
 
 export interface FetchedRecord {
@@ -37,12 +40,28 @@ export interface FetchedPartition {
   messages: FetchedRecord[];
 }
 
+interface AskedPartition {
+  partition: number;
+  maxBytes: number;
+}
+
 interface FetchArguments {
-  topics: { partitions: { maxBytes: number }[] }[];
+  maxBytes: number;
+  topics: { topic: string; partitions: AskedPartition[] }[];
 }
 
 interface FetchAnswer {
-  responses: { partitions: FetchedPartition[] }[];
+  responses: { topicName: string; partitions: (FetchedPartition & { partition: number })[] }[];
+}
+
+/** Of one answer while it is decoded. */
+interface Budget {
+  /** What the records of one partition may come to. */
+  share: number;
+  /** What those of all may come to; a partition that might not find its share any more is left for later. */
+  left: number;
+  /** Bytes of each partition, in the order of the answer. */
+  sizes: number[];
 }
 
 interface FetchRequest {
@@ -60,22 +79,30 @@ export function mendFetch(): void {
   if (mended) return;
   mended = true;
   const require = createRequire(import.meta.url);
-  const budget = new AsyncLocalStorage<number>();
-  replaceDecoding(require, () => budget.getStore() ?? Infinity);
+  const budgets = new AsyncLocalStorage<Budget>();
+  replaceDecoding(require, () => budgets.getStore() ?? { share: Infinity, left: Infinity, sizes: [] });
+  const queue = createQueue();
   const fetch = require('kafkajs/src/protocol/requests/fetch') as FetchDefinition;
   const { protocol } = fetch;
   fetch.protocol = choice => {
     const build = protocol(choice);
     return args => {
-      const made = build({ ...args, topics: args.topics.map(topic => ({ ...topic, partitions: turned(topic.partitions, Math.random()) })) });
+      const made = build({ ...args, topics: args.topics.map(({ topic, partitions }) => ({ topic, partitions: queue.ordered(topic, partitions) })) });
       const { response } = made;
       return {
         ...made,
         response: {
           ...response,
           async decode(data) {
-            const answer = await budget.run(decodedBytesOf(args), () => response.decode(data));
-            for (const { partitions } of answer.responses) partitions.forEach(mendPartition);
+            const budget = budgetOf(args);
+            const answer = await budgets.run(budget, () => response.decode(data));
+            const partitions = answer.responses.flatMap(({ topicName, partitions: list }) => list.map(partition => ({ topicName, partition })));
+            const cut = cutPartition(budget.sizes, args);
+            for (const [index, { topicName, partition }] of partitions.entries()) {
+              if (index === cut) partition.messages = [];
+              mendPartition(partition);
+              if (partition.messages.length > 0) queue.served(topicName, partition.partition);
+            }
             return answer;
           },
         },
@@ -87,9 +114,21 @@ export function mendFetch(): void {
 /** What a record takes beside its bytes, about. */
 const perRecord = 300;
 
-/** What the records of one partition may come to: half as much again as its share of the fetch, so that without compression only records of less than some 600 bytes are cut. */
-function decodedBytesOf({ topics }: FetchArguments): number {
-  return 1.5 * Math.max(0, ...topics.flatMap(({ partitions }) => partitions.map(({ maxBytes }) => maxBytes)));
+function shareOf({ topics }: FetchArguments): number {
+  return Math.max(0, ...topics.flatMap(({ partitions }) => partitions.map(({ maxBytes }) => maxBytes)));
+}
+
+/** Half as much again as was asked for, so that without compression only records of less than some 600 bytes are cut; and one share more than fits. */
+function budgetOf(args: FetchArguments): Budget {
+  const share = 1.5 * shareOf(args);
+  return { share, left: 1.5 * args.maxBytes + share, sizes: [] };
+}
+
+/** Which partition of an answer the limit of the whole has cut, where others came before it: the last that has anything, and less than its share. */
+export function cutPartition(sizes: readonly number[], args: FetchArguments): number | null {
+  const last = sizes.findLastIndex(size => size > 0);
+  const isFull = sizes.reduce((sum, size) => sum + size, 0) >= args.maxBytes;
+  return isFull && (sizes[last] ?? 0) < shareOf(args) && sizes.findIndex(size => size > 0) < last ? last : null;
 }
 
 interface Decoder {
@@ -106,21 +145,26 @@ const newest = 2;
 const recordsAtOnce = 1_000;
 
 /** kafkajs' decodeMessages, which all versions of Fetch since 4 share, with an end: whole batches, at least one. */
-function replaceDecoding(require: NodeJS.Require, budget: () => number): void {
+function replaceDecoding(require: NodeJS.Require, budgetOfNow: () => Budget): void {
   const path = require.resolve('kafkajs/src/protocol/requests/fetch/v4/decodeMessages');
   const theirs = require(path) as DecodeMessages;
   const DecoderOf = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => Decoder;
   const decode: DecodeMessages = async decoder => {
+    const budget = budgetOfNow();
     const size = decoder.readInt32();
+    budget.sizes.push(Math.max(0, size));
     if (size <= 0 || !decoder.canReadBytes(size)) return [];
     const bytes = decoder.readBytes(size);
     const format = batchFormat(bytes, 0);
     if (format === null) return [];
+    // What is on its way must not come to more than was granted, whatever it was compressed to.
+    if (budget.left < budget.share) return [];
     if (format !== newest) return theirs(new DecoderOf(Buffer.concat([int32(size), bytes])));
     const records: FetchedRecord[] = [];
     let breathedAt = 0;
     // An older format behind a newer one comes with the next fetch.
-    for (let came = 0, at = 0; came < budget() && batchFormat(bytes, at) === newest; ) {
+    let came = 0;
+    for (let at = 0; came < budget.share && batchFormat(bytes, at) === newest; ) {
       const batch = await decodeBatch(bytes, at);
       if (batch === null) break;
       at = batch.end;
@@ -132,6 +176,7 @@ function replaceDecoding(require: NodeJS.Require, budget: () => number): void {
       breathedAt = records.length;
       await new Promise(resolve => setImmediate(resolve));
     }
+    budget.left -= came;
     return records;
   };
   const module = require.cache[path];
@@ -145,10 +190,21 @@ function int32(value: number): Buffer {
   return bytes;
 }
 
-/** The list, begun at another place: `at` from 0 to below 1. */
-export function turned<T>(list: readonly T[], at: number): T[] {
-  const start = Math.floor(at * list.length);
-  return [...list.slice(start), ...list.slice(0, start)];
+interface Queue {
+  /** Those that have waited longest come first. */
+  ordered: (topic: string, partitions: readonly AskedPartition[]) => AskedPartition[];
+  /** Something came of it. */
+  served: (topic: string, partition: number) => void;
+}
+
+export function createQueue(): Queue {
+  const servedAt = new Map<string, number>();
+  let time = 0;
+  const at = (topic: string, partition: number): number => servedAt.get(`${topic}/${partition}`) ?? 0;
+  return {
+    ordered: (topic, partitions) => [...partitions].sort((a, b) => at(topic, a.partition) - at(topic, b.partition)),
+    served: (topic, partition) => void servedAt.set(`${topic}/${partition}`, ++time),
+  };
 }
 
 /** Changes the answer for one partition as said above. */

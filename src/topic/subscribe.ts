@@ -57,7 +57,7 @@ export interface SubscribeOptions {
   maxWaitMs: number;
   minBytes: number;
   maxBytesPerPartition: number;
-  /** What the fetches of all partitions together may bring, shared among them when it starts; a partition always gets 256 KiB. Default: no limit. */
+  /** What the fetches of all partitions together may bring: the whole of three of them where there is a backlog, the news of all where there is none. Default: no limit. */
   maxFetchBytes?: number;
   partitionsConcurrently: number;
   /** How long close() lets running batches end by themselves. */
@@ -98,8 +98,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   const kafka = createKafka(connection, log);
   const watch = createTopicWatch(connection, topic);
   // Where no broker answers, connecting says so.
-  const partitionCount = (await watch.look().catch(() => null))?.partitionCount ?? 1;
-  const maxBytesPerPartition = shareOfFetch(options.maxBytesPerPartition, options.maxFetchBytes, partitionCount);
+  const limits = fetchLimits(options.maxBytesPerPartition, options.maxFetchBytes, await watch.look().catch(() => null));
   const consumer = kafka.consumer({
     groupId,
     sessionTimeout: sessionTimeoutMs,
@@ -107,9 +106,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
     heartbeatInterval: Math.floor(sessionTimeoutMs / 5),
     maxWaitTimeInMs: options.maxWaitMs,
     minBytes: options.minBytes,
-    maxBytesPerPartition,
-    // Never the limit: a replay must be given at least what its first fetch was given.
-    maxBytes: Math.max(64 * maxBytesPerPartition, 2 * (options.maxFetchBytes ?? 0)),
+    ...limits,
     // kafkajs looks for added partitions when its metadata is older than this.
     metadataMaxAge: 5_000,
     allowAutoTopicCreation: false,
@@ -295,8 +292,15 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
   };
 }
 
-/** Bytes that one partition's fetch may bring, so that large batches do not need more memory than there is. */
-export function shareOfFetch(maxBytesPerPartition: number, maxFetchBytes: number | undefined, partitionCount: number): number {
-  if (maxFetchBytes === undefined) return maxBytesPerPartition;
-  return Math.min(maxBytesPerPartition, Math.max(256 * 1024, Math.floor(maxFetchBytes / Math.max(1, partitionCount))));
+/** Partitions that one fetch brings a full share of. With one at a time nothing is read while ClickHouse inserts; with twelve its inserts are small, and cost it twice as much a row. */
+const fullShares = 3;
+const minShare = 256 * 1024;
+
+/** Bytes that a fetch may bring of one partition, and in all. Each broker is asked for itself. */
+export function fetchLimits(maxBytesPerPartition: number, maxFetchBytes: number | undefined, topic: { partitionCount: number; brokerCount: number } | null): { maxBytesPerPartition: number; maxBytes: number } {
+  if (maxFetchBytes === undefined) return { maxBytesPerPartition, maxBytes: 64 * maxBytesPerPartition };
+  const { partitionCount, brokerCount } = topic ?? { partitionCount: 1, brokerCount: 1 };
+  const shares = Math.max(1, Math.ceil(Math.min(fullShares, partitionCount) / Math.max(1, brokerCount)));
+  const share = Math.min(maxBytesPerPartition, Math.max(minShare, Math.floor(maxFetchBytes / Math.max(1, brokerCount) / shares)));
+  return { maxBytesPerPartition: share, maxBytes: shares * share };
 }

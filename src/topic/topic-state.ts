@@ -21,6 +21,7 @@ export interface TopicState {
   /** Null where the brokers have no topic ids. */
   id: TopicId | null;
   partitionCount: number;
+  brokerCount: number;
   /** By partition: the first offset that is there. A partition without a leader is left out of both. */
   earliest: Map<number, bigint>;
   /** By partition: the offset after the last record that read_committed may see. */
@@ -144,7 +145,7 @@ export function createTopicWatch(connection: KafkaConnection, topic: string): To
       };
       return [list(earliestTimestamp, earliest), list(latestTimestamp, latest)];
     }));
-    return { id, partitionCount: leaders.length, earliest, latest };
+    return { id, partitionCount: leaders.length, brokerCount: brokers.size, earliest, latest };
   }
 
   return {

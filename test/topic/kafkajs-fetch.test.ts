@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
-import { mendPartition, turned } from '../../src/topic/kafkajs-fetch.ts';
+import { createQueue, cutPartition, mendPartition } from '../../src/topic/kafkajs-fetch.ts';
 import type { FetchedPartition, FetchedRecord } from '../../src/topic/kafkajs-fetch.ts';
 
 /* Faults of kafkajs 2.2.4, shown in its own code, and the same input mended. */
@@ -77,7 +77,26 @@ test('records of old formats, and none at all, stay as they are', () => {
   assert.deepEqual(mended({ abortedTransactions: [], messages: [] }).messages, []);
 });
 
-test('the order of partitions turns, so that the first of an answer is every one in its turn', () => {
-  assert.deepEqual([0, 0.4, 0.99].map(at => turned(['a', 'b', 'c'], at).join('')), ['abc', 'bca', 'cab']);
-  assert.deepEqual(turned([], 0.5), []);
+test('those partitions are asked for first that have waited longest', () => {
+  const queue = createQueue();
+  const order = (topic: string): number[] => queue.ordered(topic, [0, 1, 2, 3].map(partition => ({ partition, maxBytes: 1 }))).map(({ partition }) => partition);
+  assert.deepEqual(order('t'), [0, 1, 2, 3]);
+  queue.served('t', 0);
+  queue.served('t', 2);
+  assert.deepEqual(order('t'), [1, 3, 0, 2]);
+  queue.served('t', 1);
+  queue.served('t', 0);
+  assert.deepEqual(order('t'), [3, 2, 1, 0]);
+  assert.deepEqual(order('other'), [0, 1, 2, 3]);
+});
+
+test('of an answer that its limit has ended, the partition that was cut is named', () => {
+  const cut = (sizes: number[]): number | null => cutPartition(sizes, { maxBytes: 300, topics: [{ topic: 't', partitions: [0, 1, 2, 3, 4].map(partition => ({ partition, maxBytes: 100 })) }] });
+  assert.equal(cut([100, 50, 100, 50, 0]), 3);
+  assert.equal(cut([50, 100, 0, 100, 50]), 4);
+  assert.equal(cut([100, 100, 100, 0, 0]), null, 'each has its share');
+  assert.equal(cut([100, 50, 100, 49, 0]), null, 'the limit was not reached: there was no more');
+  assert.equal(cut([500, 0, 0, 0, 0]), null, 'the first always gets its first batch');
+  assert.equal(cut([0, 350, 0, 0, 0]), null);
+  assert.equal(cut([]), null);
 });

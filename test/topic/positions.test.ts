@@ -31,7 +31,7 @@ function scene(earliest: bigint, latest: bigint): { positions: ReturnType<typeof
   const positions = createPositions({
     topic: 't',
     seek: (_partition, offset) => sought.push(offset),
-    look: () => Promise.resolve({ id: 'a', partitionCount: 1, earliest: new Map([[0, earliest]]), latest: new Map([[0, latest]]) }),
+    look: () => Promise.resolve({ id: 'a', partitionCount: 1, brokerCount: 1, earliest: new Map([[0, earliest]]), latest: new Map([[0, latest]]) }),
     onGap: gap => gaps.push(gap),
   });
   return { positions, sought, gaps };

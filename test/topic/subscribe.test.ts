@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CompressionTypes } from 'kafkajs';
-import { headerText, shareOfFetch } from '../../src/topic/subscribe.ts';
+import { headerText, fetchLimits } from '../../src/topic/subscribe.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { valuesOf as values, withTopic } from '../helpers/topic-scene.ts';
 
@@ -160,8 +160,14 @@ test('compressed records are inflated piece by piece: what is handed over stays 
   });
 });
 
-test('what a fetch may bring is shared among the partitions', () => {
+test('what a fetch may bring: the shares of three partitions at most, in all and of each broker', () => {
   const mebibyte = 1024 * 1024;
-  assert.deepEqual([1, 2, 12, 1_000].map(count => shareOfFetch(16 * mebibyte, 24 * mebibyte, count)), [16 * mebibyte, 12 * mebibyte, 2 * mebibyte, 256 * 1024]);
-  assert.equal(shareOfFetch(7, undefined, 12), 7);
+  const shares = (partitionCount: number, brokerCount = 1): number[] => {
+    const { maxBytesPerPartition, maxBytes } = fetchLimits(16 * mebibyte, 24 * mebibyte, { partitionCount, brokerCount });
+    return [maxBytesPerPartition / mebibyte, maxBytes / mebibyte];
+  };
+  assert.deepEqual([1, 2, 3, 12, 1_000].map(count => shares(count)), [[16, 16], [12, 24], [8, 24], [8, 24], [8, 24]]);
+  assert.deepEqual([2, 3, 6, 1_000].map(brokers => shares(12, brokers)), [[6, 12], [8, 8], [4, 4], [0.25, 0.25]]);
+  assert.deepEqual(fetchLimits(7, undefined, { partitionCount: 12, brokerCount: 1 }), { maxBytesPerPartition: 7, maxBytes: 448 });
+  assert.deepEqual(fetchLimits(16, 20, null), { maxBytesPerPartition: 16, maxBytes: 16 });
 });

@@ -11,7 +11,7 @@ import { keepingLog } from '../helpers/topic-scene.ts';
 
 function scene(): { session: LiveSession; state: { now: TopicState | null | Error }; told: string[]; events: (name: string) => unknown[]; watchdog: ReturnType<typeof startWatchdog>; setSession: (session: LiveSession | null) => void } {
   const { log, events } = keepingLog();
-  const state: { now: TopicState | null | Error } = { now: { id: 'a', partitionCount: 1, earliest: new Map([[0, 0n]]), latest: new Map([[0, 5n]]) } };
+  const state: { now: TopicState | null | Error } = { now: { id: 'a', partitionCount: 1, brokerCount: 1, earliest: new Map([[0, 0n]]), latest: new Map([[0, 5n]]) } };
   const told: string[] = [];
   const look = (): Promise<TopicState | null> => (state.now instanceof Error ? Promise.reject(state.now) : Promise.resolve(state.now));
   const positions = createPositions({ topic: 't', seek: () => undefined, look: () => look() as Promise<TopicState>, onGap: () => undefined });
@@ -40,7 +40,7 @@ test('no sign of life while brokers answer: started again; with signs, or withou
   state.now = null;
   await new Promise(resolve => setTimeout(resolve, 400));
   assert.deepEqual(told, []);
-  state.now = { id: 'a', partitionCount: 1, earliest: new Map([[0, 0n]]), latest: new Map([[0, 5n]]) };
+  state.now = { id: 'a', partitionCount: 1, brokerCount: 1, earliest: new Map([[0, 0n]]), latest: new Map([[0, 5n]]) };
   await eventually(() => told, all => all.length > 0, 2_000);
   assert.equal(told[0], 'kafkajs shows no sign of life');
   assert.ok(events('consumer_stuck').length > 0);
@@ -52,7 +52,7 @@ test('a partition that is behind and gets nothing: started again, once for a pos
   const alive = setInterval(() => watchdog.sign(), 20);
   const work = Promise.resolve();
   session.running.add(work);
-  state.now = { id: 'a', partitionCount: 1, earliest: new Map([[0, 0n]]), latest: new Map([[0, 9n]]) };
+  state.now = { id: 'a', partitionCount: 1, brokerCount: 1, earliest: new Map([[0, 0n]]), latest: new Map([[0, 9n]]) };
   await new Promise(resolve => setTimeout(resolve, 400));
   assert.deepEqual(told, []);
   session.running.delete(work);
@@ -82,7 +82,7 @@ test('no session for long, or crash upon crash without a fetch: the process is t
 
 test('another id of the topic: announced, and started again', async () => {
   const { told, state, watchdog } = scene();
-  state.now = { id: 'b', partitionCount: 1, earliest: new Map([[0, 0n]]), latest: new Map([[0, 5n]]) };
+  state.now = { id: 'b', partitionCount: 1, brokerCount: 1, earliest: new Map([[0, 0n]]), latest: new Map([[0, 5n]]) };
   await eventually(() => told, all => all.length >= 2, 2_000);
   assert.deepEqual(told.slice(0, 2), ['a to b', 'the topic was made again']);
   watchdog.close();
