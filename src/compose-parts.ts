@@ -51,7 +51,10 @@ export async function listen(app: FastifyInstance, config: Config): Promise<stri
   }
 }
 
-const sentReaders = new Map(dialects.flatMap(({ name, routes }) => routes.flatMap(({ paths, read }) => paths.map(path => [`${name} ${path}`, read] as const))));
+const sentReaders = new Map(dialects.flatMap(({ name, routes }) => routes.flatMap(({ paths, read, type }) => {
+  const reader: ReturnType<ReadSent> = (value, text, source) => read(value, text, { ...source, dialect: name, ...(type && { type }) });
+  return paths.map(path => [`${name} ${path}`, reader] as const);
+})));
 const readSent: ReadSent = (dialect, path) => sentReaders.get(`${dialect} ${path}`) ?? null;
 
 /** How each topic is read: those of others by their mapping, all else as the events topic. */

@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 import * as zlib from 'node:zlib';
 import type { CompressCallback, InputType, ZlibOptions } from 'node:zlib';
 import type { ErrorCode } from '../errors.ts';
-import { isDeeperThan } from '../event/json-text.ts';
+import { maxDepth, nesting, smells } from '../event/json-text.ts';
 import { trimJson } from '../event/trim.ts';
 import { createGate } from './gate.ts';
 
@@ -13,7 +13,15 @@ export const maxBodyBytes = 10 * 1024 * 1024;
 /** No event may nest deeper than 64; a body that nests deeper than this is not even parsed. */
 const maxBodyDepth = 512;
 
-export type ReadBody = { ok: true; value: unknown; text: string } | { ok: false; code: ErrorCode; message: string };
+export interface JsonBody {
+  /** Parsed from `text`. */
+  value: unknown;
+  text: string;
+  /** Nothing in it is too deep for an event, or may be what no event may have (faultOfEvent): so it is with most bodies. */
+  plain: boolean;
+}
+
+export type ReadBody = ({ ok: true } & JsonBody) | { ok: false; code: ErrorCode; message: string };
 
 export type BodyReader = (body: Buffer, contentEncoding: string | undefined) => Promise<ReadBody>;
 
@@ -61,9 +69,10 @@ async function readBody(body: Buffer, contentEncoding: string | undefined): Prom
   if (!isUtf8(bytes)) return { ok: false, code: 'malformed_json', message: 'the body is not UTF-8' };
   // A byte order mark is no part of the JSON; neither is white space around it (RFC 8259's, not all of Unicode's).
   const text = trimJson(bytes.toString('utf8').replace(/^\uFEFF/, ''));
-  if (isDeeperThan(text, maxBodyDepth)) return { ok: false, code: 'too_deep', message: `the body is nested deeper than ${maxBodyDepth} levels` };
+  const depth = nesting(text, maxBodyDepth);
+  if (depth > maxBodyDepth) return { ok: false, code: 'too_deep', message: `the body is nested deeper than ${maxBodyDepth} levels` };
   try {
-    return { ok: true, value: JSON.parse(text) as unknown, text };
+    return { ok: true, value: JSON.parse(text) as unknown, text, plain: depth <= maxDepth && !smells(text) };
   } catch (error) {
     return { ok: false, code: 'malformed_json', message: error instanceof Error ? `the body is not JSON: ${error.message}` : 'the body is not JSON' };
   }

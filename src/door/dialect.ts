@@ -1,4 +1,5 @@
 import type { EventResult, EventType } from '../event/canonical.ts';
+import type { Scanned } from '../event/fields.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { EventError } from './reply.ts';
 import type { JsonSchema } from './schemas.ts';
@@ -11,6 +12,9 @@ import type { JsonSchema } from './schemas.ts';
 /** What the request gives to each of its events. */
 export interface EventSource {
   tenant: string;
+  dialect: string;
+  /** What the path itself says is the type. */
+  type?: EventType;
   writeKeyId: string;
   receivedAtMs: number;
   /** Used where the event brings no message id. */
@@ -55,9 +59,9 @@ export interface DialectRoute {
   /** The schema of an event, and that of what `one` (or for a batch `many`) makes: names in the dialect's `schemas`, or in the shared ones. */
   event: string;
   answer: string;
-  /** `value` is the event, parsed from `text`. */
-  read: (value: unknown, text: string, source: EventSource) => EventResult;
-  /** What the path itself says is the type, for the list of paths. */
+  /** `value` is the event, parsed from `text`; `scanned` is what the request has found out about it already. */
+  read: (value: unknown, text: string, source: EventSource, scanned?: Scanned) => EventResult;
+  /** What the path itself says is the type. */
   type?: EventType;
   status: 200 | 202;
   /** The body of the answer to one event that was taken. */

@@ -11,6 +11,7 @@ import type { BodyReader } from './body.ts';
 import { offersByPath } from './dialect.ts';
 import type { Dialect, DialectRoute, EventSource, Offer, TakenEvent } from './dialect.ts';
 import { openEnvelope } from './envelope.ts';
+import type { SentEvent } from './envelope.ts';
 import { createJudge, deliver } from './judge.ts';
 import type { KeyRing, WriteKey } from './keys.ts';
 import { tokenOf } from './keys.ts';
@@ -95,7 +96,7 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
     if (!keyInBody && !isJsonType(request.headers['content-type'])) return sendError(request, reply, 'unsupported_media_type', 'the content type must be application/json');
     const body = await readBody(Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0), request.headers['content-encoding']);
     if (!body.ok) return sendError(request, reply, body.code, body.message);
-    const { value, text } = body;
+    const { value } = body;
     const members = typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
     const { dialect, route } = offerFor(offers, members);
     const key = keys.get(request) ?? keyOfBody(route, members, door.keys);
@@ -104,7 +105,7 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
     about.key = key?.id ?? (Object.hasOwn(members, 'writeKey') ? unknownKey : noKey);
     if (key === null) return stranger(request, reply);
     if (!mayComeFrom(request, key)) return foreign(request, reply);
-    const envelope = openEnvelope(value, text, route);
+    const envelope = openEnvelope(body, route);
     if (!envelope.ok) return sendError(request, reply, envelope.code, envelope.message);
     if (key.rateLimit !== null) {
       const rate = await door.takeRate(key.id, key.rateLimit, envelope.events.length);
@@ -121,8 +122,8 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
       return door.newMessageId();
     };
     const source: EventSource = {
-      tenant: key.tenant, writeKeyId: key.id, receivedAtMs, newMessageId, ip: request.ip, userAgent: request.headers['user-agent']?.slice(0, maxUserAgentLength),
-      ...(envelope.defaults && { defaults: envelope.defaults }),
+      tenant: key.tenant, dialect: dialect.name, writeKeyId: key.id, receivedAtMs, newMessageId, ip: request.ip, userAgent: request.headers['user-agent']?.slice(0, maxUserAgentLength),
+      ...(route.type && { type: route.type }), ...(envelope.defaults && { defaults: envelope.defaults }),
     };
     return answer(request, reply, { dialect, route, path, key, source, events: envelope.events, door, hasOwnId: () => ownId });
   });
@@ -142,7 +143,7 @@ interface Opened extends Offer {
   path: string;
   key: WriteKey;
   source: EventSource;
-  events: readonly { value: unknown; text: string }[];
+  events: readonly SentEvent[];
   door: IngestDoor;
   /** Whether no event of the request was given a message id by the door. */
   hasOwnId: () => boolean;
@@ -158,8 +159,8 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, r
     errors.push({ index, ...error });
     refused.push({ error, text, event });
   };
-  events.forEach(({ value, text }, index) => {
-    const read = route.read(value, text, source);
+  events.forEach(({ value, text, scanned }, index) => {
+    const read = route.read(value, text, source, scanned);
     if (!read.ok) {
       refuse(index, { code: read.code, message: read.message, pointer: read.pointer, ...(read.messageId !== null && { message_id: read.messageId }) }, text, null);
       return;

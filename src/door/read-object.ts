@@ -1,6 +1,6 @@
 import type { CanonicalEvent, EventResult, ParsedObjects } from '../event/canonical.ts';
 import { faultOfEvent, maxIdLength, readFields } from '../event/fields.ts';
-import type { Fields } from '../event/fields.ts';
+import type { Fields, Scanned } from '../event/fields.ts';
 import type { EventSource } from './dialect.ts';
 
 /** What a dialect reads from an event; what it leaves out is null. Without a message id the event gets a new one. */
@@ -16,13 +16,13 @@ export interface ObjectReader {
 }
 
 /** Reads events that are JSON objects with members of a dialect's own. (Segment's shape has its own reader, which direct producers share.) */
-export function readObject({ name, sentId, read }: ObjectReader): (value: unknown, text: string, source: EventSource) => EventResult {
-  return (value, text, source) => {
+export function readObject({ name, sentId, read }: ObjectReader): (value: unknown, text: string, source: EventSource, scanned?: Scanned) => EventResult {
+  return (value, text, source, scanned) => {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return { ok: false, code: 'not_an_object', message: 'an event is a JSON object', pointer: '', messageId: null };
     const members = value as Record<string, unknown>;
     const sent = sentId(members);
     const sentMessageId = typeof sent === 'string' ? sent.slice(0, maxIdLength) : null;
-    const unfit = faultOfEvent(value, text);
+    const unfit = faultOfEvent(value, text, scanned?.plain);
     if (unfit !== null) return { ok: false, ...unfit, messageId: sentMessageId };
     const fields = readFields(members, text);
     const { parsed, ...parts } = read(fields, members, source);

@@ -21,16 +21,23 @@ function skipSpace(text: string, index: number): number {
   return index;
 }
 
-/** `index` is at the opening quote; returns the index after the closing one. */
-export function stringEnd(text: string, index: number): number {
+/** `index` is at the opening quote; returns the index of the closing one, -1 where the text ends before. */
+function closingQuote(text: string, index: number): number {
   let close = text.indexOf('"', index + 1);
-  for (;;) {
-    if (close === -1) throw new RangeError('a JSON text ends within a string');
+  while (close !== -1) {
     let slashes = 0;
     while (text.charCodeAt(close - 1 - slashes) === backslash) slashes++;
-    if (slashes % 2 === 0) return close + 1;
+    if (slashes % 2 === 0) break;
     close = text.indexOf('"', close + 1);
   }
+  return close;
+}
+
+/** `index` is at the opening quote; returns the index after the closing one. */
+export function stringEnd(text: string, index: number): number {
+  const close = closingQuote(text, index);
+  if (close === -1) throw new RangeError('a JSON text ends within a string');
+  return close + 1;
 }
 
 /** `index` is at the first character of a value; returns the index after its last. */
@@ -70,15 +77,90 @@ export function memberSpans(text: string, index: number): Map<string, Span> {
   index = skipSpace(text, skipSpace(text, index) + 1);
   while (text.charCodeAt(index) === quote) {
     const nameEnd = stringEnd(text, index);
-    const bare = text.slice(index + 1, nameEnd - 1);
-    const name = bare.includes('\\') ? (JSON.parse(text.slice(index, nameEnd)) as string) : bare;
     const start = skipSpace(text, skipSpace(text, nameEnd) + 1);
     const end = valueEnd(text, start);
-    spans.set(name, [start, end]);
+    spans.set(nameAt(text, index, nameEnd), [start, end]);
     index = skipSpace(text, end);
     if (text.charCodeAt(index) === 0x2c) index = skipSpace(text, index + 1);
   }
   return spans;
+}
+
+/**
+ * By name, where those members of an object stand whose texts say more than JSON.parse does: objects, arrays and numbers.
+ * Of duplicate names it is the last such one, so the parsed value has to be asked first.
+ */
+export type RawSpans = ReadonlyMap<string, Span>;
+
+/** The object that starts at `index`, in one pass: the index after it, and its spans, counted from `index`. */
+export function objectSpans(text: string, index: number): { end: number; spans: RawSpans } {
+  const from = index;
+  const spans = new Map<string, Span>();
+  index = skipSpace(text, index + 1);
+  while (text.charCodeAt(index) === quote) {
+    const nameEnd = stringEnd(text, index);
+    const start = skipSpace(text, skipSpace(text, nameEnd) + 1);
+    const end = valueEnd(text, start);
+    if (saysMore(text.charCodeAt(start))) spans.set(nameAt(text, index, nameEnd), [start - from, end - from]);
+    index = skipSpace(text, end);
+    if (text.charCodeAt(index) === 0x2c) index = skipSpace(text, index + 1);
+  }
+  return { end: index + 1, spans };
+}
+
+/** An element of an array; `spans` only where it is an object, of not too many members to be kept. */
+export interface Element {
+  text: string;
+  spans: RawSpans | null;
+}
+
+const maxKeptSpans = 32;
+
+/**
+ * The object that a text is, in one pass: as {@link memberSpans}, and the elements of the array that `name` is; none where it is
+ * none, or has more than `most`.
+ */
+export function batchSpans(text: string, name: string, most: number): { members: ReadonlyMap<string, Span>; elements: Element[] } {
+  const members = new Map<string, Span>();
+  let elements: Element[] = [];
+  let index = skipSpace(text, skipSpace(text, 0) + 1);
+  while (text.charCodeAt(index) === quote) {
+    const nameEnd = stringEnd(text, index);
+    const member = nameAt(text, index, nameEnd);
+    const start = skipSpace(text, skipSpace(text, nameEnd) + 1);
+    let end: number;
+    if (member === name) ({ end, elements } = elementsAt(text, start, most));
+    else end = valueEnd(text, start);
+    members.set(member, [start, end]);
+    index = skipSpace(text, end);
+    if (text.charCodeAt(index) === 0x2c) index = skipSpace(text, index + 1);
+  }
+  return { members, elements };
+}
+
+function elementsAt(text: string, start: number, most: number): { end: number; elements: Element[] } {
+  const elements: Element[] = [];
+  if (text.charCodeAt(start) !== 0x5b) return { end: valueEnd(text, start), elements };
+  let index = skipSpace(text, start + 1);
+  while (text.charCodeAt(index) !== 0x5d) {
+    if (elements.length === most) return { end: valueEnd(text, start), elements: [] };
+    const object = text.charCodeAt(index) === 0x7b ? objectSpans(text, index) : null;
+    const end = object?.end ?? valueEnd(text, index);
+    elements.push({ text: text.slice(index, end), spans: object !== null && object.spans.size <= maxKeptSpans ? object.spans : null });
+    index = skipSpace(text, end);
+    if (text.charCodeAt(index) === 0x2c) index = skipSpace(text, index + 1);
+  }
+  return { end: index + 1, elements };
+}
+
+/** By a value's first character: `{`, `[`, `-` or a digit. */
+function saysMore(first: number): boolean {
+  return first === 0x7b || first === 0x5b || first === 0x2d || (first >= 0x30 && first <= 0x39);
+}
+
+function nameAt(text: string, start: number, end: number): string {
+  const bare = text.slice(start + 1, end - 1);
+  return bare.includes('\\') ? (JSON.parse(text.slice(start, end)) as string) : bare;
 }
 
 /** The elements of the array that starts at `index`. */
@@ -94,21 +176,25 @@ export function elementSpans(text: string, index: number): Span[] {
   return spans;
 }
 
-/** Whether a text nests deeper than `limit`; needs no valid JSON, so that it can be asked before parsing. */
-export function isDeeperThan(text: string, limit: number): boolean {
+/** How deep a text nests, `limit + 1` where that is more than `limit`; needs no valid JSON, so that it can be asked before parsing. */
+export function nesting(text: string, limit: number): number {
   let open = 0;
-  let inString = false;
+  let deepest = 0;
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
-    if (inString) {
-      if (code === backslash) index++;
-      else if (code === quote) inString = false;
-    } else if (code === quote) inString = true;
-    else if (code === 0x7b || code === 0x5b) {
-      if (++open > limit) return true;
+    if (code === quote) {
+      index = closingQuote(text, index);
+      if (index === -1) break;
+    } else if (code === 0x7b || code === 0x5b) {
+      if (++open > deepest) deepest = open;
+      if (open > limit) break;
     } else if (code === 0x7d || code === 0x5d) open--;
   }
-  return false;
+  return deepest;
+}
+
+export function isDeeperThan(text: string, limit: number): boolean {
+  return nesting(text, limit) > limit;
 }
 
 /** Escapes a name for a JSON pointer (RFC 6901). */

@@ -20,7 +20,7 @@ for (const { name, routes } of dialects) {
     test(`${name}: what its reader takes and refuses is what ${route.event} does`, () => {
       const verdicts = { taken: 0, refused: 0 };
       fc.assert(fc.property(spoilt(document.components.schemas[route.event] as Record<string, unknown>), value => {
-        const read = route.read(value, JSON.stringify(value), { tenant: 't', writeKeyId: 'k', receivedAtMs: now, newMessageId: () => 'new', ip: undefined, userAgent: undefined });
+        const read = route.read(value, JSON.stringify(value), { tenant: 't', dialect: name, ...(route.type && { type: route.type }), writeKeyId: 'k', receivedAtMs: now, newMessageId: () => 'new', ip: undefined, userAgent: undefined });
         const fault = schemaFault(['components', 'schemas', route.event], value);
         if (read.ok) {
           verdicts.taken++;

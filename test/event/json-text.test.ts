@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { elementSpans, findFault, isDeeperThan, memberSpans, smells } from '../../src/event/json-text.ts';
+import { batchSpans, elementSpans, findFault, isDeeperThan, memberSpans, nesting, objectSpans, smells } from '../../src/event/json-text.ts';
 
 const slices = (text: string): Record<string, string> =>
   Object.fromEntries([...memberSpans(text, 0)].map(([name, [start, end]]) => [name, text.slice(start, end)]));
@@ -43,10 +43,33 @@ test('spans agree with JSON.parse on generated values', () => {
     const list = [value(0), value(0), value(0)];
     const listText = JSON.stringify(list, null, random(3));
     assert.deepEqual(elementSpans(listText, 0).map(([start, end]) => JSON.parse(listText.slice(start, end)) as unknown), list);
+
+    const raw = objectSpans(`  ${text} `, 2);
+    assert.equal(raw.end, 2 + text.length);
+    assert.deepEqual([...raw.spans].map(([name, [start, end]]) => [name, text.slice(start, end)]), Object.entries(slices(text)).filter(([, slice]) => /^[[{\d-]/.test(slice)));
+    const batch = JSON.stringify({ before: value(0), list, after: value(0) }, null, random(3));
+    const { members, elements } = batchSpans(batch, 'list', 3);
+    assert.deepEqual(members, memberSpans(batch, 0));
+    assert.deepEqual(elements.map(element => JSON.parse(element.text) as unknown), list);
+    for (const element of elements) assert.deepEqual(element.spans, element.text.startsWith('{') ? objectSpans(element.text, 0).spans : null);
   }
 });
 
+test('a batch: of duplicate members the last is meant; too many elements, or too many members of one, are not kept', () => {
+  const texts = (text: string, most = 2): string[] => batchSpans(text, 'batch', most).elements.map(element => element.text);
+  assert.deepEqual(texts(' { "batch" : [ 1 , {"a":[2]} ] , "b" : 3 } '), ['1', '{"a":[2]}']);
+  assert.deepEqual(texts('{"batch":[1],"b\\u0061tch":[2]}'), ['2']);
+  assert.deepEqual(texts('{"batch":[1],"batch":{}}'), []);
+  assert.deepEqual(texts('{"batch":[1,2,3],"batch":[4]}'), ['4']);
+  assert.deepEqual(texts('{"batch":[1,2,3]}'), []);
+  const wide = (count: number): string => JSON.stringify(Object.fromEntries(Array.from({ length: count }, (_, n) => [`m${n}`, n])));
+  const [fits, over] = batchSpans(`{"batch":[${wide(32)},${wide(33)}]}`, 'batch', 2).elements;
+  assert.deepEqual([fits?.spans?.size, over?.spans], [32, null]);
+});
+
 test('depth is counted outside of strings', () => {
+  for (const [text, depth] of [['7', 0], ['{"a":[{"b":1}],"c":{}}', 3], ['{"a":"\\\\","b":[1]}', 2], ['{"a":"\\"[[","b":1}', 1], ['"[[[', 0], ['[][[]][]', 2], ['[[[[', 4]] as const) assert.equal(nesting(text, 9), depth, text);
+  assert.equal(nesting('[[[[[[', 3), 4);
   assert.equal(isDeeperThan('{"a":[{"b":1}]}', 3), false);
   assert.equal(isDeeperThan('{"a":[{"b":1}]}', 2), true);
   assert.equal(isDeeperThan('{"a":"[[[[{{{{\\"[["}', 1), false);

@@ -7,10 +7,6 @@ import type { JsonSchema } from '../schemas.ts';
 
 /* Segment's six calls (its spec: common fields, track, identify, page, screen, group, alias), over the paths of dialect 003 and of SDKs. */
 
-const dialect = 'segment';
-
-const read = (type?: EventType): DialectRoute['read'] => (value, text, source) => readSegmentEvent(value, text, { ...source, dialect, ...(type !== undefined && { type }) });
-
 const lenient = { numbers: true, emptyIsAbsent: true };
 /** An empty list is an empty object: PHP writes both so. */
 const objectOrEmpty = (description: string): JsonSchema => objectSchema(description, {}, { type: ['object', 'null', 'array'], maxItems: 0 });
@@ -55,7 +51,7 @@ const schemas = {
 } as const satisfies Dialect['schemas'];
 
 const documented = {
-  read: read(),
+  read: readSegmentEvent,
   event: 'SegmentEvent',
   status: 200,
   one: ({ messageId }) => ({ success: true, message_id: messageId }),
@@ -64,6 +60,7 @@ const documented = {
 
 /** SDKs take nothing but 200, and drop a whole batch at a 4xx. */
 const sdk = {
+  read: readSegmentEvent,
   event: 'SegmentEvent',
   status: 200,
   sdk: true,
@@ -74,7 +71,7 @@ const sdk = {
 const calls: readonly [type: EventType, short: string][] = [['track', 't'], ['identify', 'i'], ['page', 'p'], ['screen', 's'], ['group', 'g'], ['alias', 'a']];
 
 export const segmentDialect: Dialect = {
-  name: dialect,
+  name: 'segment',
   title: 'Segment’s calls, and the paths of its SDKs in any language',
   schemas,
   codes: ['type_unknown'],
@@ -82,7 +79,7 @@ export const segmentDialect: Dialect = {
   routes: [
     { ...documented, paths: ['/api/v1/events'], batch: null, answer: 'SegmentTaken' },
     { ...documented, paths: ['/api/v1/events/batch'], batch: { name: 'SegmentBatch', member: 'batch', maxEvents: 500, withDefaults: true }, answer: 'BatchSummary' },
-    ...calls.map(([type, short]): DialectRoute => ({ ...sdk, paths: [`/v1/${type}`, `/v1/${short}`], batch: null, type, read: read(type), event: type === 'track' ? 'SegmentTrack' : type === 'group' ? 'SegmentGroup' : 'SegmentCall', answer: 'SdkTaken' })),
-    { ...sdk, paths: ['/v1/batch', '/v1/b', '/v1/import'], batch: { name: 'SdkBatch', member: 'batch', maxEvents: 2_500, withDefaults: true }, read: read(), answer: 'SdkSummary' },
+    ...calls.map(([type, short]): DialectRoute => ({ ...sdk, paths: [`/v1/${type}`, `/v1/${short}`], batch: null, type, event: type === 'track' ? 'SegmentTrack' : type === 'group' ? 'SegmentGroup' : 'SegmentCall', answer: 'SdkTaken' })),
+    { ...sdk, paths: ['/v1/batch', '/v1/b', '/v1/import'], batch: { name: 'SdkBatch', member: 'batch', maxEvents: 2_500, withDefaults: true }, answer: 'SdkSummary' },
   ],
 };
