@@ -13,26 +13,44 @@ export const timePattern = form.source;
  * 30 February, hour 24, a leap second, year 0000. Digits below the millisecond are cut off.
  */
 export function parseTime(text: string): number | null {
-  const parts = form.exec(text);
-  if (parts === null) return null;
-  const year = Number(parts[1]);
-  const month = Number(parts[2]);
-  const day = Number(parts[3]);
-  const hour = Number(parts[4]);
-  const minute = Number(parts[5]);
-  const second = Number(parts[6] ?? 0);
+  if (!form.test(text)) return null;
+  // Up to the minute everything has its place; then come seconds, their fraction, and the zone.
+  const year = digits(text, 0, 4);
+  const month = digits(text, 5, 7);
+  const day = digits(text, 8, 10);
   if (year === 0 || day > daysInMonth(year, month)) return null;
-  const milliseconds = parts[7] === undefined ? 0 : Number(parts[7].padEnd(3, '0').slice(0, 3));
-  let time = Date.UTC(2000, month - 1, day, hour, minute, second, milliseconds);
-  // Date.UTC reads years 0 to 99 as 1900 to 1999; 2000 is a leap year, so the day above always existed.
-  const date = new Date(time);
-  date.setUTCFullYear(year, month - 1, day);
-  time = date.getTime();
-  if (parts[9] !== undefined) {
-    const offsetMs = (Number(parts[10]) * 60 + Number(parts[11] ?? 0)) * 60_000;
-    time += parts[9] === '+' ? -offsetMs : offsetMs;
+  let at = 16;
+  const second = text[at] === ':' ? digits(text, at + 1, (at += 3)) : 0;
+  let milliseconds = 0;
+  if (text[at] === '.' || text[at] === ',') {
+    const start = ++at;
+    while (isDigit(text, at)) at++;
+    milliseconds = at - start < 3 ? digits(text, start, at) * 10 ** (3 - at + start) : digits(text, start, start + 3);
   }
-  return time;
+  const time = utc(year, month, day, digits(text, 11, 13), digits(text, 14, 16), second, milliseconds);
+  const sign = text[at];
+  if (sign !== '+' && sign !== '-') return time;
+  const minutes = text.length - at > 3 ? digits(text, text.length - 2, text.length) : 0;
+  const offsetMs = (digits(text, at + 1, at + 3) * 60 + minutes) * 60_000;
+  return sign === '+' ? time - offsetMs : time + offsetMs;
+}
+
+function utc(year: number, month: number, day: number, hour: number, minute: number, second: number, millisecond: number): number {
+  if (year > 99) return Date.UTC(year, month - 1, day, hour, minute, second, millisecond);
+  // Date.UTC reads years 0 to 99 as 1900 to 1999; 2000 is a leap year, so the day above always existed.
+  const date = new Date(Date.UTC(2000, month - 1, day, hour, minute, second, millisecond));
+  return date.setUTCFullYear(year, month - 1, day);
+}
+
+function isDigit(text: string, index: number): boolean {
+  const code = text.charCodeAt(index);
+  return code >= 0x30 && code <= 0x39;
+}
+
+function digits(text: string, start: number, end: number): number {
+  let number = 0;
+  for (let index = start; index < end; index++) number = number * 10 + text.charCodeAt(index) - 0x30;
+  return number;
 }
 
 function daysInMonth(year: number, month: number): number {
