@@ -22,6 +22,10 @@ export function isRefused(judged: Judgement | undefined): judged is Judgement {
 
 /** Notes in the event what its contract said, beside what its dialect did. */
 export function noteJudgement(event: CanonicalEvent, judgement: Judgement): void {
+  if (judgement.violations.length === 0 && event.judged === undefined) {
+    event.judged = judgement;
+    return;
+  }
   const before = event.judged?.violations ?? [];
   const isKnown = ({ kind }: Violation): boolean => kind === 'unplanned_event' && before.some(known => known.kind === kind);
   const added = judgement.violations.filter(violation => !isKnown(violation));
