@@ -5,8 +5,8 @@ import { watchConfig } from './config-watch.ts';
 import { createLiveContracts } from './contract/contracts.ts';
 import type { LiveContracts } from './contract/contracts.ts';
 import { createEventAvro } from './contract/event-avro.ts';
-import { judgementHeaders } from './contract/judged.ts';
-import type { Accepted } from './door/accept.ts';
+import { createEventPublisher, notTaken } from './compose-publish.ts';
+import type { AcceptEvents } from './door/accept.ts';
 import { createKeyRing } from './door/keys.ts';
 import type { KeyRing } from './door/keys.ts';
 import { dialects } from './door/dialects/all.ts';
@@ -16,8 +16,6 @@ import type { Readiness } from './door/server.ts';
 import { endpointsOf } from './endpoints.ts';
 import type { Endpoints } from './endpoints.ts';
 import { MillraceError, asError } from './errors.ts';
-import type { CanonicalEvent } from './event/canonical.ts';
-import { userKey } from './event/canonical.ts';
 import { requireUnlocked } from './local/data-folder.ts';
 import { requirePort } from './local/ports.ts';
 import { startLocalStack } from './local/stack.ts';
@@ -33,7 +31,7 @@ import type { Log } from './telemetry.ts';
 import { deadLetterRecord } from './topic/dead-letter.ts';
 import { provisionTopics } from './topic/provision.ts';
 import { createPublisher } from './topic/publish.ts';
-import type { OutgoingRecord, Publisher } from './topic/publish.ts';
+import type { Publisher } from './topic/publish.ts';
 
 export { endpointsOf };
 export type { Deps, Endpoints, Role };
@@ -128,15 +126,10 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
   measureNotices(metrics, log);
   const meter = measureDoor(metrics, { log, dialects: dialects.map(({ name }) => name), keys: config.writeKeys.map(({ id }) => id), inFlightBytes: () => publisher.inFlight().bytes });
 
-  const encode = (event: CanonicalEvent, traceparent: string | null): OutgoingRecord => ({
-    topic: config.topic.events,
-    key: Buffer.from(userKey(event)),
-    value: avro.encode(event, schemaId),
-    headers: { tenant: event.tenant, dialect: event.dialect, 'message-id': event.messageId, ...judgementHeaders(event), ...(traceparent !== null && { traceparent }) },
-  });
-  const accept = async (events: readonly CanonicalEvent[], traceparent: string | null): Promise<Accepted[]> => {
-    const results = await meter.producing(() => publisher.publish(events.map(event => encode(event, traceparent))));
-    return results.map(result => (result.ok ? { ok: true, place: { topic: config.topic.events, partition: result.partition, offset: result.offset } } : notTaken(result.error)));
+  const publishEvents = createEventPublisher({ publisher, topic: config.topic.events, encode: event => avro.encodeShared(event, schemaId) });
+  const accept: AcceptEvents = (events, traceparent) => {
+    const started = performance.now();
+    return publishEvents(events, traceparent).finally(() => meter.onProduced(performance.now() - started));
   };
   const readiness = async (): Promise<Readiness> => {
     const ready = publisher.ready();
@@ -193,8 +186,6 @@ export async function startDoor(config: Config, endpoints: Endpoints, deps: Deps
     throw error;
   }
 }
-
-const notTaken = ({ retryable, message }: { retryable: boolean; message: string }): Accepted => ({ ok: false, retryable, message });
 
 /** Keys and contracts are taken at once; the rest is read when a process starts. */
 function takeConfig(old: Config, next: Config, keys: KeyRing, contracts: LiveContracts, log: Log): void {

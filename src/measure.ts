@@ -89,37 +89,51 @@ export interface DoorMeter {
   onHeld: (bytes: number) => void;
   /** Of refused events: kept as dead letters, dropped as too many of one key, or failed on the way. */
   onLetters: (result: 'kept' | 'dropped' | 'failed', count: number) => void;
-  /** Observes how long `work` takes. */
-  producing: <T>(work: () => Promise<T>) => Promise<T>;
+  /** From handing events to the producer until Kafka has answered for each. */
+  onProduced: (ms: number) => void;
 }
 
 export function measureDoor(metrics: Metrics, door: { log: Log; dialects: readonly string[]; keys: readonly string[]; inFlightBytes: () => number }): DoorMeter {
   const { log, dialects, keys } = door;
   let heldBytes = 0;
+  const events = tally<{ dialect: string; key: string; result: string }>(labels => [labels.dialect, labels.key, labels.result], (labels, by) => metrics.count('millrace_door_events_total', labels, by));
+  const requests = tally<{ dialect: string; key: string; status: string; result: string }>(labels => [labels.dialect, labels.key, labels.status, labels.result], (labels, by) => metrics.count('millrace_door_requests_total', labels, by));
   metrics.enable('door');
   for (const dialect of dialects) for (const key of keys) metrics.count('millrace_door_events_total', { dialect, key, result: 'accepted' }, 0);
   metrics.beforeScrape(() => {
+    events.flush();
+    requests.flush();
     metrics.set('millrace_door_in_flight_bytes', {}, door.inFlightBytes());
     metrics.set('millrace_door_held_bytes', {}, heldBytes);
   });
   return {
     onEvents({ dialect, key, result, count, requestId }) {
-      metrics.count('millrace_door_events_total', { dialect, key, result }, count);
+      events.add({ dialect, key, result }, count);
       if (result !== 'accepted') note(log, 'events_refused', { dialect, key, code: result, requestId }, count);
     },
     onResponse({ dialect, key, status, code, told, requestId }) {
-      metrics.count('millrace_door_requests_total', { dialect, key, status: String(status), result: code ?? 'ok' });
+      requests.add({ dialect, key, status: String(status), result: code ?? 'ok' }, 1);
       if (code !== null && !told) note(log, 'request_refused', { dialect, key, code, requestId });
     },
     onHeld: bytes => void (heldBytes = bytes),
     onLetters: (result, count) => metrics.count('millrace_door_letters_total', { result }, count),
-    async producing(work) {
-      const started = performance.now();
-      try {
-        return await work();
-      } finally {
-        metrics.observe('millrace_door_produce_seconds', {}, (performance.now() - started) / milliseconds);
-      }
+    onProduced: ms => metrics.observe('millrace_door_produce_seconds', {}, ms / milliseconds),
+  };
+}
+
+/** Counts that are handed over at a scrape: looking for the series at each request costs more than the counting. */
+function tally<Labels>(namesOf: (labels: Labels) => string[], count: (labels: Labels, by: number) => void): { add: (labels: Labels, by: number) => void; flush: () => void } {
+  const sums = new Map<string, { labels: Labels; by: number }>();
+  return {
+    add(labels, by) {
+      const name = namesOf(labels).join('\n');
+      const sum = sums.get(name);
+      if (sum === undefined) sums.set(name, { labels, by });
+      else sum.by += by;
+    },
+    flush() {
+      for (const { labels, by } of sums.values()) count(labels, by);
+      sums.clear();
     },
   };
 }

@@ -32,6 +32,8 @@ export interface EventAvro {
   schemaText: string;
   /** An event as a framed Avro value. */
   encode(event: CanonicalEvent, schemaId: number): Buffer;
+  /** The same in memory that the next call uses again. */
+  encodeShared(event: CanonicalEvent, schemaId: number): Buffer;
   /** A framed value, read by the schema that wrote it (its JSON text). A value that does not fit is no fault but a result. */
   decode(value: Buffer, writerSchemaText: string): Decoded;
 }
@@ -57,41 +59,44 @@ export function createEventAvro(schemaPath: string): EventAvro {
     return decoder;
   };
 
+  function encodeShared(event: CanonicalEvent, schemaId: number): Buffer {
+    const record: AvroEvent = {
+      message_id: event.messageId,
+      type: event.type,
+      event: event.event,
+      user_id: event.userId,
+      anonymous_id: event.anonymousId,
+      previous_id: event.previousId,
+      group_id: event.groupId,
+      email: event.email,
+      name: event.name,
+      category: event.category,
+      timestamp: event.timestampMs,
+      sent_at: event.sentAtMs,
+      received_at: event.receivedAtMs,
+      properties: event.properties,
+      traits: event.traits,
+      context: event.context,
+      integrations: event.integrations,
+      write_key_id: event.writeKeyId,
+      violations: event.violations,
+      raw: event.raw,
+    };
+    let end = reader.encode(record, pool, frameBytes);
+    if (end < 0) {
+      // avsc answers how many bytes were lacking, as a negative number.
+      pool = Buffer.allocUnsafe(2 * (pool.length - end));
+      end = reader.encode(record, pool, frameBytes);
+    }
+    pool[0] = magic;
+    pool.writeUInt32BE(schemaId, 1);
+    return pool.subarray(0, end);
+  }
+
   return {
     schemaText,
-    encode(event, schemaId) {
-      const record: AvroEvent = {
-        message_id: event.messageId,
-        type: event.type,
-        event: event.event,
-        user_id: event.userId,
-        anonymous_id: event.anonymousId,
-        previous_id: event.previousId,
-        group_id: event.groupId,
-        email: event.email,
-        name: event.name,
-        category: event.category,
-        timestamp: event.timestampMs,
-        sent_at: event.sentAtMs,
-        received_at: event.receivedAtMs,
-        properties: event.properties,
-        traits: event.traits,
-        context: event.context,
-        integrations: event.integrations,
-        write_key_id: event.writeKeyId,
-        violations: event.violations,
-        raw: event.raw,
-      };
-      let end = reader.encode(record, pool, frameBytes);
-      if (end < 0) {
-        // avsc answers how many bytes were lacking, as a negative number.
-        pool = Buffer.allocUnsafe(2 * (pool.length - end));
-        end = reader.encode(record, pool, frameBytes);
-      }
-      pool[0] = magic;
-      pool.writeUInt32BE(schemaId, 1);
-      return Buffer.from(pool.subarray(0, end));
-    },
+    encode: (event, schemaId) => Buffer.from(encodeShared(event, schemaId)),
+    encodeShared,
     decode(value, writerSchemaText) {
       const decoded = decoderFor(writerSchemaText)(value.subarray(frameBytes));
       if (typeof decoded === 'string') return { ok: false, detail: decoded };

@@ -28,7 +28,12 @@ export function murmur2(data: Uint8Array): number {
  * most keys move to another partition, as with every Kafka producer.
  */
 export function partitionOfKey(key: Uint8Array, partitionCount: number): number {
-  return (murmur2(key) & 0x7fffffff) % partitionCount;
+  return hashOfKey(key) % partitionCount;
+}
+
+/** What the partition is the remainder of. */
+export function hashOfKey(key: Uint8Array): number {
+  return murmur2(key) & 0x7fffffff;
 }
 
 function at(data: Uint8Array, index: number): number {

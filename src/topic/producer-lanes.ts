@@ -1,11 +1,10 @@
 import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
-import { partitionOfKey } from './partition.ts';
 import type { Cluster } from './producer-cluster.ts';
 import { kafkaFault } from './producer-errors.ts';
 import type { Peer } from './producer-peer.ts';
 import { append, dropOld, emptyQueue, hasWork, take, type Entry, type Queue } from './producer-queue.ts';
-import { encodeProduce, parseProduce, produceApi, type ProducedPartition } from './producer-wire.ts';
+import { encodeProduce, parseProduce, produceApi, recordBodyBytes, type ProducedPartition } from './producer-wire.ts';
 
 export interface LanesOptions<E extends Entry> {
   cluster: Cluster;
@@ -140,14 +139,13 @@ export function createLanes<E extends Entry>(options: LanesOptions<E>): Lanes<E>
   }
 
   function enqueue(entry: E): void {
-    const { record } = entry;
-    const topic = topicOf(record.topic);
+    const topic = topicOf(entry.topic);
     const count = topic.partitions.length;
     if (count === 0) {
       topic.waiting.push(entry);
       return;
     }
-    const index = record.partition ?? (record.key === null ? topic.next++ % count : partitionOfKey(record.key, count));
+    const index = entry.partition ?? (entry.keyHash ?? topic.next++) % count;
     const partition = topic.partitions[index];
     if (partition === undefined) return options.onRefused([entry], `topic ${topic.name} has no partition ${index}`);
     append(partition, entry);
@@ -203,7 +201,7 @@ export function createLanes<E extends Entry>(options: LanesOptions<E>): Lanes<E>
       const entries = take(partition, maxBatchBytes);
       if (!hasWork(partition)) lane.dirty.delete(partition);
       for (const entry of entries) {
-        bytes += entry.bodyBytes;
+        bytes += recordBodyBytes(entry);
         if (entry.deadlineMs < send.deadlineMs) send.deadlineMs = entry.deadlineMs;
       }
       send.batches.push({ partition, entries });

@@ -1,9 +1,11 @@
-import { batchHeadBytes, type WireRecord } from './producer-wire.ts';
+import { batchHeadBytes, recordBodyBytes, type WireRecord } from './producer-wire.ts';
 
 /** A record on its way. */
-export interface Entry {
-  record: WireRecord & { topic: string; partition?: number };
-  bodyBytes: number;
+export interface Entry extends WireRecord {
+  topic: string;
+  /** Where it goes: a partition of its own, else what its key's hash says; without a key that is null. */
+  partition: number | undefined;
+  keyHash: number | null;
   /** Milliseconds since the epoch; from then on it is not tried again. */
   deadlineMs: number;
 }
@@ -25,7 +27,7 @@ export function emptyQueue<E extends Entry>(): Queue<E> {
 
 export function append<E extends Entry>(into: Queue<E>, entry: E): void {
   into.queue.push(entry);
-  into.queuedBytes += entry.bodyBytes;
+  into.queuedBytes += recordBodyBytes(entry);
 }
 
 export function hasWork(queue: Queue<Entry>): boolean {
@@ -40,7 +42,7 @@ export function take<E extends Entry>(from: Queue<E>, maxBatchBytes: number): E[
   let bytes = batchHeadBytes;
   let count = 0;
   for (const entry of queue) {
-    bytes += entry.bodyBytes + recordPrefixBytes;
+    bytes += recordBodyBytes(entry) + recordPrefixBytes;
     if (count > 0 && bytes > maxBatchBytes) break;
     count++;
   }
@@ -66,5 +68,5 @@ export function dropOld<E extends Entry>(from: Queue<E>, nowMs: number): E[] {
 }
 
 function sumBytes(entries: readonly Entry[]): number {
-  return entries.reduce((sum, entry) => sum + entry.bodyBytes, 0);
+  return entries.reduce((sum, entry) => sum + recordBodyBytes(entry), 0);
 }

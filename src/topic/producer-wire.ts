@@ -23,20 +23,29 @@ export const metadataApi = { key: 3, version: 5 } as const;
 /** The bytes of a record batch before its first record. */
 export const batchHeadBytes = 61;
 
-/** A header without a value is null; a list is one header several times. */
-export type HeaderValue = string | Uint8Array | null | readonly (string | Uint8Array | null)[];
+type SingleValue = string | Uint8Array | null;
 
-export interface WireRecord {
+/** A header without a value is null; a list is one header several times. */
+export type HeaderValue = SingleValue | readonly SingleValue[];
+
+export interface PlainRecord {
   key: Uint8Array | null;
   value: Uint8Array;
-  headers: Record<string, HeaderValue>;
+  headers: Readonly<Record<string, HeaderValue>>;
 }
 
-/** One record batch: the records of one partition in one request. `bodyBytes` holds `recordBodyBytes` of each record. */
+/** A record's key, value and headers as a batch will have them: a range of a larger piece of memory. */
+export interface WireRecord {
+  bytes: Buffer;
+  start: number;
+  end: number;
+}
+
+/** One record batch: the records of one partition in one request. */
 export interface WireBatch {
   topic: string;
   partition: number;
-  records: readonly { record: WireRecord; bodyBytes: number }[];
+  records: readonly WireRecord[];
 }
 
 export interface ProducedPartition {
@@ -52,17 +61,37 @@ export interface MetadataAnswer {
   topics: { name: string; errorCode: number; partitions: { index: number; leader: number }[] }[];
 }
 
-/** The encoded size of a record in bytes, without its length prefix and offset delta (at most 10 bytes more). */
-export function recordBodyBytes(record: WireRecord): number {
-  let bytes = 2 + sizedBytes(record.key === null ? -1 : record.key.length) + sizedBytes(record.value.length);
-  let count = 0;
-  for (const name in record.headers) {
-    for (const value of valuesOf(record.headers[name])) {
-      bytes += sizedBytes(headerName(name).length) + sizedBytes(value === null ? -1 : typeof value === 'string' ? Buffer.byteLength(value) : value.length);
-      count++;
-    }
+/** What a record takes in bytes, without its length prefix and offset delta (at most 10 bytes more). */
+export function recordBodyBytes({ start, end }: WireRecord): number {
+  return 2 + end - start;
+}
+
+/** More bytes than {@link writePlain} may write. */
+export function plainBound({ key, value, headers }: PlainRecord): number {
+  let bytes = 3 * varintBound + (key?.length ?? 0) + value.length;
+  for (const name in headers) {
+    const values = headers[name] as HeaderValue;
+    for (const each of isList(values) ? values : [values]) bytes += 2 * varintBound + headerName(name).length + (typeof each === 'string' ? 3 * each.length : (each?.length ?? 0));
   }
-  return bytes + varintBytes(count);
+  return bytes;
+}
+
+/** Writes key, value and headers at `start`, where there is room for them; returns the index after them. */
+export function writePlain(out: Buffer, start: number, { key, value, headers }: PlainRecord): number {
+  let at = key === null ? writeVarint(out, start, -1) : writeSized(out, start, key);
+  at = writeSized(out, at, value);
+  let count = 0;
+  for (const name in headers) {
+    const values = headers[name] as HeaderValue;
+    count += isList(values) ? values.length : 1;
+  }
+  at = writeVarint(out, at, count);
+  for (const name in headers) {
+    const values = headers[name] as HeaderValue;
+    if (isList(values)) for (const each of values) at = writeHeader(out, at, headerName(name), each);
+    else at = writeHeader(out, at, headerName(name), values);
+  }
+  return at;
 }
 
 /** A whole Produce request with acks=all, plain (not idempotent, not compressed); all its records carry `nowMs`. */
@@ -71,7 +100,7 @@ export function encodeProduce(batches: readonly WireBatch[], timeoutMs: number, 
   let bound = 12;
   for (const batch of batches) {
     bound += batchHeadBytes + 8;
-    for (const { bodyBytes } of batch.records) bound += bodyBytes + 10;
+    for (const record of batch.records) bound += recordBodyBytes(record) + 2 * varintBound;
     const group = byTopic.get(batch.topic);
     if (group === undefined) {
       byTopic.set(batch.topic, [batch]);
@@ -154,8 +183,12 @@ function writeBatch(out: Buffer, start: number, batch: WireBatch, nowMs: number)
   at = out.writeInt32BE(-1, at);
   at = out.writeInt32BE(records.length, at);
   for (let delta = 0; delta < records.length; delta++) {
-    const { record, bodyBytes } = records[delta] as WireBatch['records'][number];
-    at = writeRecord(out, at, record, bodyBytes, delta);
+    const record = records[delta] as WireRecord;
+    at = writeVarint(out, at, recordBodyBytes(record) + varintBytes(delta));
+    out[at++] = 0;
+    out[at++] = 0;
+    at = writeVarint(out, at, delta);
+    at += record.bytes.copy(out, at, record.start, record.end);
   }
   out.writeBigInt64BE(0n, start);
   out.writeInt32BE(at - start - 12, start + 8);
@@ -165,26 +198,11 @@ function writeBatch(out: Buffer, start: number, batch: WireBatch, nowMs: number)
   return at;
 }
 
-function writeRecord(out: Buffer, start: number, record: WireRecord, bodyBytes: number, delta: number): number {
-  let at = writeVarint(out, start, bodyBytes + varintBytes(delta));
-  out[at++] = 0;
-  out[at++] = 0;
-  at = writeVarint(out, at, delta);
-  at = record.key === null ? writeVarint(out, at, -1) : writeSized(out, at, record.key);
-  at = writeSized(out, at, record.value);
-  let count = 0;
-  for (const name in record.headers) count += valuesOf(record.headers[name]).length;
-  at = writeVarint(out, at, count);
-  for (const name in record.headers) {
-    for (const value of valuesOf(record.headers[name])) {
-      at = writeSized(out, at, headerName(name));
-      if (typeof value === 'string') {
-        at = writeVarint(out, at, Buffer.byteLength(value));
-        at += out.write(value, at);
-      } else at = value === null ? writeVarint(out, at, -1) : writeSized(out, at, value);
-    }
-  }
-  return at;
+function writeHeader(out: Buffer, start: number, name: Buffer, value: SingleValue): number {
+  const at = writeSized(out, start, name);
+  if (typeof value !== 'string') return value === null ? writeVarint(out, at, -1) : writeSized(out, at, value);
+  const from = writeVarint(out, at, Buffer.byteLength(value));
+  return from + out.write(value, from);
 }
 
 function writeSized(out: Buffer, at: number, bytes: Uint8Array): number {
@@ -192,6 +210,8 @@ function writeSized(out: Buffer, at: number, bytes: Uint8Array): number {
   out.set(bytes, from);
   return from + bytes.length;
 }
+
+const varintBound = 5;
 
 /** A signed 32-bit integer, zigzag, seven bits a byte. */
 function writeVarint(out: Buffer, at: number, value: number): number {
@@ -209,12 +229,8 @@ function varintBytes(value: number): number {
   return zigzag < 0x80 ? 1 : zigzag < 0x4000 ? 2 : zigzag < 0x200000 ? 3 : zigzag < 0x10000000 ? 4 : 5;
 }
 
-function sizedBytes(length: number): number {
-  return varintBytes(length) + Math.max(0, length);
-}
-
-function valuesOf(value: HeaderValue | undefined): readonly (string | Uint8Array | null)[] {
-  return Array.isArray(value) ? (value as readonly (string | Uint8Array | null)[]) : [value as string | Uint8Array | null];
+function isList(value: HeaderValue): value is readonly SingleValue[] {
+  return Array.isArray(value);
 }
 
 const headerNames = new Map<string, Buffer>();

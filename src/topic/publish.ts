@@ -4,14 +4,17 @@ import type { KafkaConnection } from './connection.ts';
 import { createCluster } from './producer-cluster.ts';
 import { createLanes } from './producer-lanes.ts';
 import type { Entry } from './producer-queue.ts';
-import { recordBodyBytes } from './producer-wire.ts';
+import { hashOfKey } from './partition.ts';
+import { plainBound, recordBodyBytes, writePlain } from './producer-wire.ts';
 import type { HeaderValue } from './producer-wire.ts';
+
+export type { HeaderValue };
 
 export interface OutgoingRecord {
   topic: string;
   key: Buffer | null;
   value: Buffer;
-  headers: Record<string, HeaderValue>;
+  headers: Readonly<Record<string, HeaderValue>>;
   /** Else murmur2 of the key as Java's producer chooses it, and for a null key one partition after the other. */
   partition?: number;
 }
@@ -27,6 +30,8 @@ export interface Publisher {
    * may nevertheless have stored it), `kafka_refused` will never be taken (too large for the topic, not authorised).
    */
   publish(records: readonly OutgoingRecord[]): Promise<PublishResult[]>;
+  /** The same for so many records, each asked for when it is its turn: once the next one is asked for, its memory may be used again. */
+  publishEach(count: number, recordAt: (index: number) => OutgoingRecord): Promise<PublishResult[]>;
   /** What was accepted and has no result yet. While `full`, publish fails everything at once with kafka_unavailable. */
   inFlight(): { bytes: number; records: number; full: boolean };
   /** Brokers answered lately, and the topics named in the options are known. */
@@ -73,6 +78,8 @@ const mebibyte = 1024 * 1024;
 /** A broker closes the connection on a request over its socket.request.max.bytes (100 MiB): such a record would hurt the others. */
 const maxRecordBytes = 32 * mebibyte;
 const sweepEveryMs = 200;
+/** Records of a call that are larger than this together take several pieces of memory. */
+const maxPieceBytes = 256 * 1024;
 
 /**
  * The producing side of a topic (docs/adr/0001-producer.md). Records that arrive close together share a request; each
@@ -89,6 +96,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   let closing: Promise<void> | null = null;
   let onIdle: (() => void) | null = null;
   let sweeper: NodeJS.Timeout | null = null;
+  let scratch: Buffer = Buffer.allocUnsafe(maxPieceBytes);
 
   const cluster = createCluster({
     connection: options,
@@ -118,7 +126,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
 
   function settle(entry: CallEntry, result: PublishResult): void {
     const { call } = entry;
-    openBytes -= entry.bodyBytes;
+    openBytes -= recordBodyBytes(entry);
     openRecords--;
     call.results[entry.index] = result;
     if (--call.open === 0) call.resolve(call.results);
@@ -141,27 +149,58 @@ export function createPublisher(options: PublisherOptions): Publisher {
     cluster.close();
   }
 
-  return {
-    publish(records) {
-      if (records.length === 0) return Promise.resolve([]);
-      if (closing !== null || openBytes >= maxInFlightBytes) {
-        const error = new MillraceError('kafka_unavailable', closing !== null ? 'the publisher is closed' : 'too much is waiting for Kafka');
-        return Promise.resolve(records.map(() => ({ ok: false, error })));
+  function publishEach(count: number, recordAt: (index: number) => OutgoingRecord): Promise<PublishResult[]> {
+    if (count === 0) return Promise.resolve([]);
+    if (closing !== null || openBytes >= maxInFlightBytes) {
+      const error = new MillraceError('kafka_unavailable', closing !== null ? 'the publisher is closed' : 'too much is waiting for Kafka');
+      return Promise.resolve(Array.from({ length: count }, () => ({ ok: false, error })));
+    }
+    return new Promise((resolve) => {
+      const call: Call = { results: new Array<PublishResult>(count), open: count, resolve };
+      const entries = entriesOf(call, recordAt);
+      sweeper ??= setInterval(() => lanes.sweep(), sweepEveryMs);
+      openRecords += count;
+      for (const entry of entries) {
+        openBytes += recordBodyBytes(entry);
+        if (recordBodyBytes(entry) > maxRecordBytes) fail([entry], new MillraceError('kafka_refused', `a record is over ${maxRecordBytes} bytes`));
+        else lanes.enqueue(entry);
       }
-      return new Promise((resolve) => {
-        const call: Call = { results: new Array<PublishResult>(records.length), open: records.length, resolve };
-        const deadlineMs = Date.now() + retryForMs;
-        openRecords += records.length;
-        sweeper ??= setInterval(() => lanes.sweep(), sweepEveryMs);
-        let index = 0;
-        for (const record of records) {
-          const entry: CallEntry = { record, bodyBytes: recordBodyBytes(record), deadlineMs, call, index: index++ };
-          openBytes += entry.bodyBytes;
-          if (entry.bodyBytes > maxRecordBytes) fail([entry], new MillraceError('kafka_refused', `a record is over ${maxRecordBytes} bytes`));
-          else lanes.enqueue(entry);
-        }
-      });
-    },
+    });
+  }
+
+  /** The records of a call, encoded: side by side in a few pieces of memory, which are free again when all of the call are settled. */
+  function entriesOf(call: Call, recordAt: (index: number) => OutgoingRecord): CallEntry[] {
+    const deadlineMs = Date.now() + retryForMs;
+    const entries: CallEntry[] = [];
+    let piece: CallEntry[] = [];
+    let end = 0;
+    const cut = (): void => {
+      const bytes = Buffer.from(scratch.subarray(0, end));
+      for (const entry of piece) entry.bytes = bytes;
+      if (scratch.length > 2 * maxPieceBytes) scratch = Buffer.allocUnsafe(maxPieceBytes);
+      piece = [];
+      end = 0;
+    };
+    for (let index = 0; index < call.results.length; index++) {
+      const record = recordAt(index);
+      const bound = plainBound(record);
+      if (end > 0 && end + bound > maxPieceBytes) cut();
+      if (bound > scratch.length - end) scratch = Buffer.allocUnsafe(Math.max(bound, maxPieceBytes));
+      const start = end;
+      end = writePlain(scratch, start, record);
+      const entry: CallEntry = {
+        bytes: scratch, start, end, topic: record.topic, partition: record.partition, keyHash: record.key === null ? null : hashOfKey(record.key), deadlineMs, call, index,
+      };
+      piece.push(entry);
+      entries.push(entry);
+    }
+    cut();
+    return entries;
+  }
+
+  return {
+    publish: (records) => publishEach(records.length, (index) => records[index] as OutgoingRecord),
+    publishEach,
     inFlight: () => ({ bytes: openBytes, records: openRecords, full: openBytes >= maxInFlightBytes }),
     ready: () => closing === null && cluster.alive() && topics.every((topic) => cluster.partitionCount(topic) > 0),
     close: () => (closing ??= close()),

@@ -23,7 +23,10 @@ function door() {
   const app = createDoor({
     ...meter, log, overloaded: () => false, readiness: async () => ({ ready: true, parts: {} }),
     keys: createKeyRing([writeKey('web', 'acme', 'secret'), { ...writeKey('slow', 'acme', 'slow'), rateLimit: { eventsPerSecond: 1, burst: 1 } }]),
-    accept: events => meter.producing(async () => events.map(() => (kafka ? ({ ok: true }) : ({ ok: false, retryable: true, message: 'away' })))),
+    async accept(events) {
+      meter.onProduced(1);
+      return events.map(() => (kafka ? ({ ok: true }) : ({ ok: false, retryable: true, message: 'away' })));
+    },
   });
   const post = (url: string, payload: object | string, key: string | null): Promise<{ statusCode: number }> =>
     app.inject({ method: 'POST', url, payload, headers: { 'content-type': 'application/json', 'x-request-id': 'r', ...(key !== null && { 'x-api-key': key }) } });
