@@ -18,11 +18,9 @@ export const unknownKey = '(unknown)';
 /** What is no request yet. */
 export const noRequest: About = { dialect: '(none)', key: noKey, code: null, told: false };
 
-const abouts = new WeakMap<FastifyRequest, About>();
+const about = Symbol('about');
 
 /** What is known of a request so far; whoever finds out more writes it here. */
-export function aboutOf(request: FastifyRequest): About {
-  const found = abouts.get(request) ?? { ...noRequest };
-  abouts.set(request, found);
-  return found;
+export function aboutOf(request: FastifyRequest & { [about]?: About }): About {
+  return (request[about] ??= { ...noRequest });
 }

@@ -23,7 +23,7 @@ export interface JsonBody {
 
 export type ReadBody = ({ ok: true } & JsonBody) | { ok: false; code: ErrorCode; message: string };
 
-export type BodyReader = (body: Buffer, contentEncoding: string | undefined) => Promise<ReadBody>;
+export type BodyReader = (body: Buffer, contentEncoding: string | undefined) => ReadBody | Promise<ReadBody>;
 
 type Inflate = (body: InputType, options: ZlibOptions, done: CompressCallback) => void;
 /** With `info` zlib also says how much of the input it took; Node's types leave that out. */
@@ -48,11 +48,11 @@ const inflatedAtOnce = 4;
  */
 export function createBodyReader(): BodyReader {
   const gate = createGate(inflatedAtOnce);
-  return (body, contentEncoding) => (contentEncoding === undefined ? readBody(body, contentEncoding) : gate(() => readBody(body, contentEncoding)));
+  return (body, contentEncoding) => (contentEncoding === undefined ? parseBody(body) : gate(() => inflateBody(body, contentEncoding)));
 }
 
-async function readBody(body: Buffer, contentEncoding: string | undefined): Promise<ReadBody> {
-  const encoding = contentEncoding?.trim().toLowerCase() ?? 'identity';
+async function inflateBody(body: Buffer, contentEncoding: string): Promise<ReadBody> {
+  const encoding = contentEncoding.trim().toLowerCase();
   let bytes = body;
   if (encoding !== 'identity' && encoding !== '') {
     const inflate = Object.hasOwn(inflaters, encoding) ? inflaters[encoding] : undefined;
@@ -66,6 +66,10 @@ async function readBody(body: Buffer, contentEncoding: string | undefined): Prom
       return { ok: false, code: 'malformed_json', message: `the body is not valid ${encoding}` };
     }
   }
+  return parseBody(bytes);
+}
+
+function parseBody(bytes: Buffer): ReadBody {
   if (!isUtf8(bytes)) return { ok: false, code: 'malformed_json', message: 'the body is not UTF-8' };
   // A byte order mark is no part of the JSON; neither is white space around it (RFC 8259's, not all of Unicode's).
   const text = trimJson(bytes.toString('utf8').replace(/^\uFEFF/, ''));

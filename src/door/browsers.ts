@@ -12,8 +12,9 @@ const exposedHeaders = 'Retry-After, X-Request-Id, X-RateLimit-Limit, X-RateLimi
 /** What pages need: CORS (any origin, no cookies), and the settings with which the browser SDK starts. */
 export function serveBrowsers(app: FastifyInstance, keys: KeyRing): void {
   // Also of answers that are given before a route is asked, as 503: a page could not read their Retry-After.
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, _payload, next) => {
     reply.header('access-control-allow-origin', '*').header('access-control-expose-headers', exposedHeaders);
+    next();
   });
   app.options('*', (_request, reply) =>
     reply.code(204).header('access-control-allow-methods', 'GET, POST, OPTIONS').header('access-control-allow-headers', allowedHeaders).header('access-control-max-age', String(preflightSeconds)).send());

@@ -68,15 +68,18 @@ export function registerDialects(app: FastifyInstance, dialects: readonly Dialec
   for (const [path, at] of offersByPath(dialects)) registerPath(app, path, at, readBody, door);
 }
 
+const writeKey = Symbol('write key');
+/** Its head has named the key. */
+type KeyedRequest = FastifyRequest & { [writeKey]?: WriteKey };
+
 function registerPath(app: FastifyInstance, path: string, offers: readonly Offer[], readBody: BodyReader, door: IngestDoor): void {
-  const keys = new WeakMap<FastifyRequest, WriteKey>();
   const names = new Set(offers.map(({ dialect }) => dialect.name));
   const keyInBody = offers.some(({ route }) => route.sdk);
   const challenges = [...new Set(offers.map(({ dialect }) => dialect.challenge))];
   const stranger = (request: FastifyRequest, reply: FastifyReply): FastifyReply => sendError(request, reply, 'unauthorized', 'a known write key is needed', undefined, challenges);
 
   // Before the body is read: a stranger's bytes are not worth keeping.
-  const onRequest = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
+  const onRequest = (request: KeyedRequest, reply: FastifyReply, next: () => void): void => {
     // Fastify would refuse what is no media type at all.
     if (keyInBody && request.headers['content-type'] !== undefined) request.raw.headers['content-type'] = 'application/json';
     const token = tokenOf(request.headers, request.query);
@@ -85,21 +88,22 @@ function registerPath(app: FastifyInstance, path: string, offers: readonly Offer
     about.key = key?.id ?? (token === null ? noKey : unknownKey);
     for (const name of names) if (names.size === 1) about.dialect = name;
     if (key !== null) {
-      if (!mayComeFrom(request, key)) return foreign(request, reply);
-      keys.set(request, key);
-    } else if (token !== null || !keyInBody) return stranger(request, reply);
-    return undefined;
+      if (!mayComeFrom(request, key)) return void foreign(request, reply);
+      request[writeKey] = key;
+    } else if (token !== null || !keyInBody) return void stranger(request, reply);
+    next();
   };
 
-  app.post(path, { onRequest }, async (request, reply) => {
+  app.post(path, { onRequest }, async (request: KeyedRequest, reply) => {
     const receivedAtMs = door.now();
     if (!keyInBody && !isJsonType(request.headers['content-type'])) return sendError(request, reply, 'unsupported_media_type', 'the content type must be application/json');
-    const body = await readBody(Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0), request.headers['content-encoding']);
+    const reading = readBody(Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0), request.headers['content-encoding']);
+    const body = reading instanceof Promise ? await reading : reading;
     if (!body.ok) return sendError(request, reply, body.code, body.message);
     const { value } = body;
     const members = typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
     const { dialect, route } = offerFor(offers, members);
-    const key = keys.get(request) ?? keyOfBody(route, members, door.keys);
+    const key = request[writeKey] ?? keyOfBody(route, members, door.keys);
     const about = aboutOf(request);
     about.dialect = dialect.name;
     about.key = key?.id ?? (Object.hasOwn(members, 'writeKey') ? unknownKey : noKey);
@@ -143,7 +147,7 @@ interface Opened extends Offer {
   path: string;
   key: WriteKey;
   source: EventSource;
-  events: readonly SentEvent[];
+  events: SentEvent[];
   door: IngestDoor;
   /** Whether no event of the request was given a message id by the door. */
   hasOwnId: () => boolean;
@@ -151,7 +155,7 @@ interface Opened extends Offer {
 
 async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, route, path, key, source, events, door, hasOwnId }: Opened): Promise<FastifyReply> {
   const errors: (EventError & { index: number })[] = [];
-  const good: CanonicalEvent[] = [];
+  let good: CanonicalEvent[] = [];
   const indexes: number[] = [];
   const refused: RefusedEvent[] = [];
   const judge = createJudge(door.contracts.current());
@@ -178,6 +182,9 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, r
     good.push(event);
     indexes.push(index);
   });
+  const received = events.length;
+  // Kafka may take its time: until it answers the memory of thousands of events is better free. So is `good` let go below.
+  events.length = 0;
   for (const code of new Set(errors.map(error => error.code))) tell(request, door, code, errors.filter(error => error.code === code).length);
   const [wrong] = errors;
   const isKept = refused.length > 0 && (route.batch !== null || wrong?.code === 'contract_violation');
@@ -189,8 +196,8 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, r
   }
   const send = (wanted: readonly CanonicalEvent[]): Promise<Accepted[]> => deliver(wanted, door, aside => letterOf(key, dialect.name, path, aside, source.receivedAtMs), traceparentOf(request));
 
-  const [single] = good;
-  if (route.batch === null && route.deduplicates === true && single !== undefined && hasOwnId()) {
+  const single = route.batch === null ? good[0] : undefined;
+  if (route.deduplicates === true && single !== undefined && hasOwnId()) {
     const once = await door.known.once(single, async () => (await send([single]))[0] ?? { ok: false, retryable: true, message: 'the event was not accepted' });
     if (once.kind === 'other') {
       tell(request, door, 'idempotency_conflict', 1);
@@ -204,19 +211,22 @@ async function answer(request: FastifyRequest, reply: FastifyReply, { dialect, r
     return reply.code(route.status).send(route.one(takenEvent(single, once.kind === 'same')));
   }
 
-  const [results] = await Promise.all([send(good), bury]);
-  const failed = results.flatMap((result, at) => (result.ok ? [] : [{ result, index: indexes[at] ?? 0, event: good[at] }]));
+  const taken = single === undefined ? null : takenEvent(single, false);
+  const ids = good.map(({ messageId }) => messageId);
+  const sending = send(good);
+  good = [];
+  const results = await sending;
+  await bury;
+  const failed: { result: Accepted | undefined; at: number }[] = [];
+  for (let at = 0; at < ids.length; at++) if (results[at]?.ok !== true) failed.push({ result: results[at], at });
   if (failed.length > 0) tell(request, door, 'unavailable', failed.length);
-  if (failed.length < good.length) tell(request, door, 'accepted', good.length - failed.length);
+  if (failed.length < ids.length) tell(request, door, 'accepted', ids.length - failed.length);
   // Nothing got through: one answer that a client retries as a whole. Some did: each failed one is named.
-  if (failed.length > 0 && failed.length === good.length) return sendError(request, reply, 'unavailable', messageOf(failed[0]?.result));
-  const [first] = good;
-  if (route.batch === null && first !== undefined) return reply.code(route.status).send(route.one(takenEvent(first, false)));
-  for (const { result, index, event } of failed) {
-    errors.push({ index, code: 'unavailable', message: messageOf(result), ...(event && { message_id: event.messageId }) });
-  }
+  if (failed.length > 0 && failed.length === ids.length) return sendError(request, reply, 'unavailable', messageOf(failed[0]?.result));
+  if (taken !== null) return reply.code(route.status).send(route.one(taken));
+  for (const { result, at } of failed) errors.push({ index: indexes[at] ?? 0, code: 'unavailable', message: messageOf(result), message_id: ids[at] ?? '' });
   errors.sort((a, b) => a.index - b.index);
-  return reply.code(route.status).send(route.many({ received: events.length, accepted: events.length - errors.length, rejected: errors.length, errors }));
+  return reply.code(route.status).send(route.many({ received, accepted: received - errors.length, rejected: errors.length, errors }));
 }
 
 function tell(request: FastifyRequest, door: IngestDoor, result: 'accepted' | ErrorCode, count: number): void {
@@ -226,7 +236,13 @@ function tell(request: FastifyRequest, door: IngestDoor, result: 'accepted' | Er
 }
 
 function takenEvent({ tenant, messageId, receivedAtMs }: CanonicalEvent, deduplicated: boolean): TakenEvent {
-  return { messageId, eventId: eventId(tenant, messageId), receivedAtMs, deduplicated };
+  return {
+    messageId, receivedAtMs, deduplicated,
+    // A hash, which not every answer needs.
+    get eventId() {
+      return eventId(tenant, messageId);
+    },
+  };
 }
 
 /** Where no route knows the body, the last one says what is wrong with it. */

@@ -40,11 +40,16 @@ export interface Destinations {
 }
 
 /** Puts events on their topic, and aside what a contract keeps from it; the results in order. `letterOfEvent` makes the letter. */
-export async function deliver(events: readonly CanonicalEvent[], { accept, setAside }: Destinations, letterOfEvent: (refused: RefusedEvent) => DeadLetter, traceparent: string | null): Promise<Accepted[]> {
-  const aside = events.filter(({ judged }) => isRefused(judged));
-  if (aside.length === 0) return events.length === 0 ? [] : accept(events, traceparent);
-  const others = events.filter(({ judged }) => !isRefused(judged));
+export function deliver(events: readonly CanonicalEvent[], { accept, setAside }: Destinations, letterOfEvent: (refused: RefusedEvent) => DeadLetter, traceparent: string | null): Promise<Accepted[]> {
+  if (events.length === 0) return Promise.resolve([]);
+  const refused = events.map(({ judged }) => isRefused(judged));
+  return refused.includes(true) ? deliverBoth(events, refused, { accept, setAside }, letterOfEvent, traceparent) : accept(events, traceparent);
+}
+
+async function deliverBoth(events: readonly CanonicalEvent[], refused: readonly boolean[], { accept, setAside }: Destinations, letterOfEvent: (refused: RefusedEvent) => DeadLetter, traceparent: string | null): Promise<Accepted[]> {
+  const aside = events.filter((_event, at) => refused[at] === true);
+  const others = events.filter((_event, at) => refused[at] === false);
   const letters = aside.map(event => letterOfEvent({ error: { code: 'contract_violation', message: violationsText(event.judged?.violations ?? []), message_id: event.messageId }, text: event.raw ?? '', event }));
   const [accepted, kept] = await Promise.all([others.length === 0 ? [] : accept(others, traceparent), setAside(letters)]);
-  return events.map(({ judged }): Accepted => (isRefused(judged) ? kept.shift() : accepted.shift()) ?? { ok: false, retryable: true, message: 'the event was not accepted' });
+  return refused.map((isAside): Accepted => (isAside ? kept.shift() : accepted.shift()) ?? { ok: false, retryable: true, message: 'the event was not accepted' });
 }

@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { RateLimit } from './rate-limit.ts';
 
@@ -30,7 +30,7 @@ export function createKeyRing(keys: readonly HashedKey[]): KeyRing {
   let byDigest = index(keys);
   return {
     find(token) {
-      const digest = createHash('sha256').update(token).digest();
+      const digest = hash('sha256', token, 'buffer');
       const found = byDigest.get(digest.toString('hex'));
       return found !== undefined && timingSafeEqual(found.digest, digest) ? found.key : null;
     },

@@ -9,9 +9,11 @@ export interface Published {
   receivedAtMs: number;
 }
 
+export type PublishedEvent = Pick<CanonicalEvent, 'tenant' | 'messageId' | 'receivedAtMs'>;
+
 export interface RecentPlaces {
   /** What became of events that went to Kafka, in their order. */
-  note: (events: readonly CanonicalEvent[], results: readonly Accepted[]) => void;
+  note: (events: readonly PublishedEvent[], results: readonly Accepted[]) => void;
   /** Of the last events; null for all others, and for another tenant's. */
   find: (tenant: string, eventId: string) => Promise<Published | null>;
 }

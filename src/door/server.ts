@@ -88,18 +88,22 @@ export function createDoor(options: DoorOptions): FastifyInstance {
   const monotonicNow = options.monotonicNow ?? (() => performance.now());
   const machine = options.machine ?? loneDoor(monotonicNow);
   const app = createHealthServer({ workers: machine.workers, ...options });
-  app.addHook('onRequest', async (request, reply) => {
-    if (request.method === 'POST' && options.overloaded()) return sendError(request, reply, 'unavailable', 'too many events wait for Kafka; try again');
+  app.addHook('onRequest', (request, reply, next) => {
+    if (request.method === 'POST' && options.overloaded()) sendError(request, reply, 'unavailable', 'too many events wait for Kafka; try again');
+    else next();
   });
   serveDocuments(app, dialects);
   serveBrowsers(app, options.keys);
   serveReceipts(app, { keys: options.keys, findRecent: machine.findRecent, find: options.findReceipt ?? null });
   registerDialects(app, dialects, {
     keys: options.keys,
-    accept: async (events, traceparent) => {
-      const results = await options.accept(events, traceparent);
-      machine.notePlaces(events, results);
-      return results;
+    accept: (events, traceparent) => {
+      // Of the events only this is kept while they wait for Kafka.
+      const published = events.map(({ tenant, messageId, receivedAtMs }) => ({ tenant, messageId, receivedAtMs }));
+      return options.accept(events, traceparent).then(results => {
+        machine.notePlaces(published, results);
+        return results;
+      });
     },
     now: options.now ?? Date.now,
     takeRate: machine.takeRate,
@@ -146,7 +150,7 @@ export function createHealthServer({ readiness, metrics, onResponse, onHeld, wor
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 8_192 },
     exposeHeadRoutes: false,
   });
-  receiveBodies(app, heldBytesOf(workers), onHeld);
+  const letGo = receiveBodies(app, heldBytesOf(workers), onHeld);
   // A client that has closed its own side still reads the answer. Not in Node's types.
   (app.server as { httpAllowHalfOpen?: boolean }).httpAllowHalfOpen = true;
 
@@ -160,22 +164,29 @@ export function createHealthServer({ readiness, metrics, onResponse, onHeld, wor
 
   // Node would answer these itself, without a body: a host left out, and an expectation that it does not know.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
-  app.addHook('onRequest', async (request, reply) => {
+  // Hooks with a callback: one that answers with a promise costs each request some microseconds.
+  app.addHook('onRequest', (request, reply, next) => {
     reply.header('x-request-id', request.id);
     const { socket } = request.raw;
-    const unanswered = open.get(socket) ?? new Set();
-    open.set(socket, unanswered.add(reply.raw));
-    reply.raw.once('close', () => unanswered.delete(reply.raw));
-    if (request.raw.httpVersion === '1.1' && request.headers.host === undefined) return sendError(request, reply, 'bad_request', 'a request names its host');
+    let unanswered = open.get(socket);
+    if (unanswered === undefined) open.set(socket, (unanswered = new Set()));
+    const others = unanswered.add(reply.raw);
+    reply.raw.once('close', () => {
+      others.delete(reply.raw);
+      letGo(request);
+    });
+    if (request.raw.httpVersion === '1.1' && request.headers.host === undefined) return void sendError(request, reply, 'bad_request', 'a request names its host');
     // No path takes these: Fastify would look at their bodies first.
-    if (!['GET', 'POST', 'OPTIONS'].includes(request.method)) return nothingThere(request, reply);
-    if (!closing) return undefined;
+    if (!['GET', 'POST', 'OPTIONS'].includes(request.method)) return void nothingThere(request, reply);
+    if (!closing) return next();
     reply.header('connection', 'close');
-    return request.method === 'POST' ? sendError(request, reply, 'unavailable', 'this server is closing; send again') : undefined;
+    if (request.method === 'POST') return void sendError(request, reply, 'unavailable', 'this server is closing; send again');
+    next();
   });
   if (onResponse !== undefined) {
-    app.addHook('onResponse', async (request, reply) => {
+    app.addHook('onResponse', (request, reply, next) => {
       onResponse({ ...aboutOf(request), status: reply.statusCode, requestId: request.id });
+      next();
     });
   }
   app.addHook('preClose', async () => {
