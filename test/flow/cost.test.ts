@@ -52,9 +52,10 @@ test('produce requests, bytes, look-ups and inserts of a few thousand events', a
     // The event as it came is 395 of them; its parts and headers are the rest.
     assert.ok(batch.bytes <= 2_000 * 1_000, `${batch.bytes / 2_000} bytes an event`);
 
-    const singles = await cost(() => Promise.all(Array.from({ length: 256 }, () => post('/v1/track', event()))));
-    t.diagnostic(`256 requests at once: ${singles.requests} produce requests`);
-    assert.ok(singles.requests <= 64, `${singles.requests} produce requests for 256 events that came at once`);
+    // As many as come within one turn of the event loop.
+    const beside = await cost(() => Promise.all(Array.from({ length: 256 }, (_none, n) => door.publisher.publish([{ topic: config.topic.deadLetters, key: Buffer.from(`user-${n}`), value: Buffer.alloc(395), headers: {} }]))));
+    t.diagnostic(`256 events at once: ${beside.requests} produce requests`);
+    assert.ok(beside.requests <= 2, `${beside.requests} produce requests for 256 events that came at once`);
 
     statements.length = 0;
     sink = await startSink(config, endpoints, deps);
