@@ -45,7 +45,7 @@ export interface PublisherOptions extends KafkaConnection {
   topics?: readonly string[];
   /** How long a record waits for company while a send is in flight (with none in flight it goes at once). Default 1.5. */
   lingerMs?: number;
-  /** Sends in flight to one broker. Default 4. */
+  /** Sends in flight to one broker, which takes one of a connection at a time: the next is on its way meanwhile, and what comes then shares the one after. Default 2. */
   maxSendsInFlight?: number;
   /** Size of a record batch, below the broker's 1 MiB; a larger record goes alone. Default 900,000. */
   maxBatchBytes?: number;
@@ -112,7 +112,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const lanes = createLanes<CallEntry>({
     cluster,
     lingerMs: options.lingerMs ?? 1.5,
-    maxSendsInFlight: options.maxSendsInFlight ?? 4,
+    maxSendsInFlight: options.maxSendsInFlight ?? 2,
     maxBatchBytes: options.maxBatchBytes ?? 900_000,
     requestTimeoutMs,
     onStored(entries, partition, baseOffset) {
