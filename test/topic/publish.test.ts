@@ -109,6 +109,27 @@ test('five hundred records of 4 kB for one user are stored, though one batch of 
   assert.equal(new Set(results.map((result) => result.ok && `${result.partition}`)).size, 1);
 });
 
+test('records that are asked for one after the other may have the same memory, however many pieces they take', { timeout: 60_000 }, async () => {
+  const topic = await newTopic();
+  const publisher = publisherOf();
+  const shared = { key: Buffer.alloc(4), value: Buffer.alloc(600), number: Buffer.alloc(4) };
+  const results = await publisher.publishEach(2_000, (index) => {
+    shared.key.write(String(index % 100).padStart(4, '0'));
+    shared.value.fill(`${index} `);
+    shared.number.writeUInt32BE(index);
+    // One that is larger than a piece among them.
+    return { topic, key: index % 7 === 0 ? null : shared.key, value: index === 1_000 ? Buffer.alloc(600_000, `${index} `) : shared.value, headers: { number: [shared.number, null, 'é'] } };
+  });
+  await publisher.close();
+  const messages = new Map((await read(topic, 2_000)).map((message) => [`${message.partition}/${message.offset}`, message]));
+  results.forEach((result, index) => {
+    assert.ok(result.ok);
+    const message = messages.get(`${result.partition}/${result.offset}`);
+    assert.deepEqual([message?.key?.toString() ?? null, message?.value?.equals(Buffer.alloc(index === 1_000 ? 600_000 : 600, `${index} `))], [index % 7 === 0 ? null : String(index % 100).padStart(4, '0'), true]);
+    assert.deepEqual((message?.headers?.['number'] as Buffer[]).map(each => (each === null ? null : each.toString('hex'))), [index.toString(16).padStart(8, '0'), null, 'c3a9']);
+  });
+});
+
 test('a record of 8 MiB where the topic takes it; one over 32 MiB is refused without asking', { timeout: 60_000 }, async () => {
   const topic = await newTopic({ configEntries: [{ name: 'max.message.bytes', value: String(9 * 1024 * 1024) }] });
   const publisher = publisherOf();
