@@ -35,8 +35,8 @@ export interface BatchDefaults {
 /** An event that was taken, as its answer needs it. */
 export interface TakenEvent {
   messageId: string;
-  /** UUID. */
-  eventId: string;
+  /** Makes it, a UUID: a hash, which not every answer needs. */
+  eventId: () => string;
   receivedAtMs: number;
   /** Known already, with the same content: nothing was published. */
   deduplicated: boolean;

@@ -236,13 +236,7 @@ function tell(request: FastifyRequest, door: IngestDoor, result: 'accepted' | Er
 }
 
 function takenEvent({ tenant, messageId, receivedAtMs }: CanonicalEvent, deduplicated: boolean): TakenEvent {
-  return {
-    messageId, receivedAtMs, deduplicated,
-    // A hash, which not every answer needs.
-    get eventId() {
-      return eventId(tenant, messageId);
-    },
-  };
+  return { messageId, eventId: () => eventId(tenant, messageId), receivedAtMs, deduplicated };
 }
 
 /** Where no route knows the body, the last one says what is wrong with it. */

@@ -107,7 +107,7 @@ function examplesOf(offer: Offer): [string, { value: unknown }][] {
   return examples.map((value, at) => [examples.length === 1 ? bodyName(route) : `${bodyName(route)}${at + 1}`, { value }]);
 }
 
-const taken: TakenEvent = { messageId: 'order-1815', eventId: eventId('dev', 'order-1815'), receivedAtMs: Date.UTC(2025, 2, 15, 14, 30), deduplicated: false };
+const taken: TakenEvent = { messageId: 'order-1815', eventId: () => eventId('dev', 'order-1815'), receivedAtMs: Date.UTC(2025, 2, 15, 14, 30), deduplicated: false };
 const mixed: BatchSummary = { received: 2, accepted: 1, rejected: 1, errors: [{ index: 1, code: 'field_missing', message: 'userId or anonymousId is required', pointer: '/userId', message_id: 'order-1816' }] };
 
 function answersOf(offers: readonly Offer[]): Record<string, Answer> {

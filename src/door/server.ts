@@ -185,7 +185,8 @@ export function createHealthServer({ readiness, metrics, onResponse, onHeld, wor
   });
   if (onResponse !== undefined) {
     app.addHook('onResponse', (request, reply, next) => {
-      onResponse({ ...aboutOf(request), status: reply.statusCode, requestId: request.id });
+      const { dialect, key, code, told } = aboutOf(request);
+      onResponse({ dialect, key, code, told, status: reply.statusCode, requestId: request.id });
       next();
     });
   }

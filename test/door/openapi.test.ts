@@ -42,7 +42,7 @@ test('a fifth dialect is in the document by its own words', async () => {
   const ping: dialect.Dialect = {
     name: 'ping', title: 'Signs of life', challenge: 'Bearer', codes: [],
     schemas: { PingEvent: { type: 'object', required: ['host'], properties: { host: idSchema('who lives', { required: true }) }, examples: [{ host: 'web-1' }] }, Pong: answerSchema('Heard, and durable.', { pong: { type: 'string' } }) },
-    routes: [{ paths: ['/v1/ping'], batch: null, event: 'PingEvent', answer: 'Pong', read: () => ({ ok: false, code: 'field_missing', message: 'host is required', pointer: '/host', messageId: null }), status: 200, one: ({ eventId }) => ({ pong: eventId }), many: summary => summary }],
+    routes: [{ paths: ['/v1/ping'], batch: null, event: 'PingEvent', answer: 'Pong', read: () => ({ ok: false, code: 'field_missing', message: 'host is required', pointer: '/host', messageId: null }), status: 200, one: ({ eventId }) => ({ pong: eventId() }), many: summary => summary }],
   };
   const five = describeDoor([...dialects, ping]);
   assert.deepEqual(await new Validator().validate(structuredClone(five) as unknown as Record<string, unknown>), { valid: true });

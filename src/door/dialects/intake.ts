@@ -59,7 +59,7 @@ export const intakeDialect: Dialect = {
       deduplicates: true,
       read: readEvent,
       status: 200,
-      one: ({ eventId, receivedAtMs, deduplicated }) => ({ status: 'ok', event_id: eventIdText(eventId), ...(deduplicated && { deduplicated }), received_at: new Date(receivedAtMs).toISOString() }),
+      one: ({ eventId, receivedAtMs, deduplicated }) => ({ status: 'ok', event_id: eventIdText(eventId()), ...(deduplicated && { deduplicated }), received_at: new Date(receivedAtMs).toISOString() }),
       many: summary => summary,
     },
   ],

@@ -97,7 +97,7 @@ const answers = {
   event: 'MailerpathEvent',
   deduplicates: true,
   status: 200,
-  one: ({ eventId, receivedAtMs, deduplicated }) => ({ status: 'ok', event_id: eventIdText(eventId), ...(deduplicated && { deduplicated }), received_at: new Date(receivedAtMs).toISOString() }),
+  one: ({ eventId, receivedAtMs, deduplicated }) => ({ status: 'ok', event_id: eventIdText(eventId()), ...(deduplicated && { deduplicated }), received_at: new Date(receivedAtMs).toISOString() }),
   many: ({ received, accepted, rejected, errors }) => ({ received, accepted, rejected, errors }),
 } as const satisfies Partial<DialectRoute>;
 
