@@ -80,6 +80,24 @@ export function storedReceiptMs(ms: number): number {
 
 /** A time as ClickHouse reads it for a DateTime64(3, 'UTC'); what the column cannot hold becomes the nearest that it can. */
 export function clickHouseTime(ms: number): string {
-  const iso = new Date(storedTimeMs(ms)).toISOString();
-  return `${iso.slice(0, 10)} ${iso.slice(11, 23)}`;
+  const stored = Math.trunc(storedTimeMs(ms));
+  const day = Math.floor(stored / msPerDay);
+  const inDay = stored - day * msPerDay;
+  const second = Math.floor(inDay / 1_000);
+  return `${dayText(day)} ${twoDigits[Math.floor(second / 3_600)]}:${twoDigits[Math.floor(second / 60) % 60]}:${twoDigits[second % 60]}.${String(inDay % 1_000).padStart(3, '0')}`;
+}
+
+const msPerDay = 86_400_000;
+const twoDigits = Array.from({ length: 60 }, (_, number) => String(number).padStart(2, '0'));
+/** Most events of an hour are of few days, and a Date takes a microsecond. */
+const dayTexts = new Map<number, string>();
+const maxDayTexts = 1_000;
+
+function dayText(day: number): string {
+  const known = dayTexts.get(day);
+  if (known !== undefined) return known;
+  if (dayTexts.size >= maxDayTexts) dayTexts.clear();
+  const text = new Date(day * msPerDay).toISOString().slice(0, 10);
+  dayTexts.set(day, text);
+  return text;
 }

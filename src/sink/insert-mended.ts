@@ -26,23 +26,15 @@ const maxProbes = 400;
 export async function insertMended<R>(clickhouse: ClickHouse, insert: MendedInsert<R>): Promise<Map<R, string>> {
   const { table, columns, rows, line, token, signal } = insert;
   const refused = new Map<R, string>();
+  const block = await bytesOf(insert, refused);
+  if (block.length === 0) return refused;
   const lines = new Map<R, string>();
-  for (const row of rows) {
-    try {
-      lines.set(row, line(row, false));
-    } catch (thrown) {
-      // Nothing that one row holds may keep the others waiting.
-      refused.set(row, `a fault of millrace: ${asError(thrown).message}`);
-    }
-    // Heartbeats must not wait for all of a large block.
-    if (lines.size % rowsAtOnce === 0) await new Promise(resolve => setImmediate(resolve));
-  }
-  if (lines.size === 0) return refused;
   try {
-    await clickhouse.insert({ table, columns, lines: [...lines.values()], token }, signal);
+    await clickhouse.insert({ table, columns, lines: block, token }, signal);
     return refused;
   } catch (thrown) {
     if (!isRefusal(thrown)) throw thrown;
+    for (const row of rows) if (!refused.has(row)) lines.set(row, line(row, false));
     const nowhere = await nullTableLike(clickhouse, table, columns, signal);
     if (nowhere === null) throw thrown;
     const bad = await findRefused(clickhouse, nowhere, insert, lines, maxProbes);
@@ -56,6 +48,26 @@ export async function insertMended<R>(clickhouse: ClickHouse, insert: MendedInse
   }
   if (lines.size > 0) await clickhouse.insert({ table, columns, lines: [...lines.values()], token }, signal);
   return refused;
+}
+
+/** The rows as bytes, in pieces: a block of strings would be kept three times over, and be moved by the collector again and again. */
+async function bytesOf<R>({ rows, line }: MendedInsert<R>, refused: Map<R, string>): Promise<Buffer[]> {
+  const pieces: Buffer[] = [];
+  for (let at = 0; at < rows.length; at += rowsAtOnce) {
+    // Heartbeats must not wait for all of a large block.
+    if (at > 0) await new Promise(resolve => setImmediate(resolve));
+    let text = '';
+    for (const row of rows.slice(at, at + rowsAtOnce)) {
+      try {
+        text += `${line(row, false)}\n`;
+      } catch (thrown) {
+        // Nothing that one row holds may keep the others waiting.
+        refused.set(row, `a fault of millrace: ${asError(thrown).message}`);
+      }
+    }
+    if (text !== '') pieces.push(Buffer.from(text));
+  }
+  return pieces;
 }
 
 function isRefusal(thrown: unknown): boolean {

@@ -41,3 +41,14 @@ test('a time for a column is the nearest that it holds', () => {
   for (const ms of [9e18, Infinity, Number.MAX_SAFE_INTEGER]) assert.equal(clickHouseTime(ms), '2299-12-31 23:59:59.999');
   assert.equal(clickHouseTime(NaN), '1970-01-01 00:00:00.000');
 });
+
+test('a time for ClickHouse is the ISO text of the nearest that its column holds', () => {
+  const min = Date.UTC(1900, 0, 1);
+  const max = Date.UTC(2300, 0, 1) - 1;
+  const times = [min, max, 0, -1, 1, 999, 1_000, -86_400_000, -86_400_001, Date.UTC(2024, 1, 29, 23, 59, 59, 999), 1_750_000_000_123.7, -0.5, -1.5, ...Array.from({ length: 3_000 }, (_, n) => min + Math.floor(((max - min) * (n * 7_919 % 3_000)) / 3_000) + n)];
+  for (const ms of times) {
+    const iso = new Date(ms).toISOString();
+    assert.equal(clickHouseTime(ms), `${iso.slice(0, 10)} ${iso.slice(11, 23)}`, String(ms));
+  }
+  assert.deepEqual([clickHouseTime(-Infinity), clickHouseTime(min - 1), clickHouseTime(NaN), clickHouseTime(8.64e15)], ['1900-01-01 00:00:00.000', '1900-01-01 00:00:00.000', '1970-01-01 00:00:00.000', '2299-12-31 23:59:59.999']);
+});
