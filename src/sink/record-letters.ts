@@ -48,15 +48,20 @@ export function letterOf(place: Place, record: EventRecord, { code, detail, tena
   };
 }
 
+export function recordsByOffset(records: readonly EventRecord[]): Map<bigint, EventRecord> {
+  return new Map(records.map(record => [record.offset, record]));
+}
+
 /**
  * A sink may have died after it had buried what a contract refused, and before it had written that down, and the contract has changed
  * since: such a record must not become a row beside its letter. Only a replay can find one; `open` is what it would store.
  */
-export async function refusedUnderOthers({ topic, partition, signal }: StoreRequest<EventRecord>, open: readonly StorableEvent[], records: ReadonlyMap<StorableEvent, EventRecord>, findLetters: FindLetters | undefined): Promise<Set<StorableEvent>> {
+export async function refusedUnderOthers({ topic, partition, records, signal }: StoreRequest<EventRecord>, open: readonly StorableEvent[], findLetters: FindLetters | undefined): Promise<Set<StorableEvent>> {
   if (findLetters === undefined) return new Set();
   const letters = new Map<string, StorableEvent>();
+  const recordsAt = recordsByOffset(records);
   for (const event of open) {
-    const record = records.get(event);
+    const record = recordsAt.get(event.offset);
     if (event.isJudged || record === undefined) continue;
     const { id, attempt } = letterIds({ topic, partition, offset: record.offset }, record);
     letters.set(attempt ?? id, event);

@@ -15,7 +15,7 @@ import { remainderToken } from './plan.ts';
 import { linksOf } from './profile-links.ts';
 import type { Profiles } from './rebuild-profiles.ts';
 import { createTurns } from './turns.ts';
-import { letterIds, letterOf, refusedUnderOthers } from './record-letters.ts';
+import { letterIds, letterOf, recordsByOffset, refusedUnderOthers } from './record-letters.ts';
 import type { FindLetters, Unfit } from './record-letters.ts';
 
 /** A record of a topic of events; its place is the batch's topic and partition, and its offset. */
@@ -125,11 +125,11 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
   const now = options.now ?? (() => performance.now());
 
   /** Inserts what is not stored yet and says what became of the rest. The ids must be claimed. */
-  const settleEvents = async (request: StoreRequest<EventRecord>, events: readonly StorableEvent[], records: ReadonlyMap<StorableEvent, EventRecord>): Promise<Settled> => {
+  const settleEvents = async (request: StoreRequest<EventRecord>, events: readonly StorableEvent[], ids: ReadonlySet<string>): Promise<Settled> => {
     const { topic, partition, token, signal } = request;
     const settled: Settled = { outcomes: [], conflicts: [], refused: new Map(), stored: [], present: 0, lookUpMs: 0, insertMs: 0 };
     const began = now();
-    const found = await tables.findIds([...new Set(events.map(({ eventId }) => eventId))], signal);
+    const found = await tables.findIds([...ids], signal);
     const isOwn = ({ offset }: StorableEvent, at: StoredPlace): boolean => at.topic === topic && at.partition === partition && at.offset === offset;
     const hasOwn = (event: StorableEvent): boolean => found.get(event.eventId)?.some(at => isOwn(event, at)) === true;
     // Never stored, and found: it was deleted perhaps, and the group set back to have it again.
@@ -139,7 +139,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     const unproven = replay ? events.filter(event => hasOwn(event) && !inEvents.has(placedId(event.offset, event.eventId))) : [];
     if (unproven.length > 0) for (const stored of await tables.storedAt(request, unproven, 'any')) inEvents.add(stored);
     const isOpen = (event: StorableEvent): boolean => !isRefused(event.event.judged) && !inEvents.has(placedId(event.offset, event.eventId)) && found.get(event.eventId)?.some(at => !isOwn(event, at)) !== true;
-    const refusedBefore = replay ? await refusedUnderOthers(request, events.filter(isOpen), records, findLetters) : new Set<StorableEvent>();
+    const refusedBefore = replay ? await refusedUnderOthers(request, events.filter(isOpen), findLetters) : new Set<StorableEvent>();
     settled.lookUpMs = now() - began;
 
     const first = new Map<string, StorableEvent>();
@@ -210,7 +210,8 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     await profiles.settle([...inPlace, ...settled.stored].flatMap(({ event }) => linksOf(event)), replay, signal);
     if (missing.length === settled.stored.length) return settled;
     // A duplicate of an event that was refused may be storable itself: judge the rest once more, as a replay.
-    const rest = await settleEvents({ ...request, replay: true }, events.filter(event => !settled.refused.has(event)), records);
+    const others = events.filter(event => !settled.refused.has(event));
+    const rest = await settleEvents({ ...request, replay: true }, others, idsOf(others));
     return { ...rest, refused: new Map([...settled.refused, ...rest.refused]), stored: [...settled.stored, ...rest.stored], present: rest.present - settled.stored.length };
   };
 
@@ -233,7 +234,6 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     };
 
     const events: StorableEvent[] = [];
-    const recordsOf = new Map<StorableEvent, EventRecord>();
     const take = (record: EventRecord, reading: ReadRecord): void => {
       // The id says that it was this very record: a topic made again has other records at the same offsets.
       if (settledBefore.size > 0 && settledBefore.has(placedId(record.offset, letterIds({ topic, partition, offset: record.offset }, record).id))) return;
@@ -243,9 +243,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       }
       const { event, eventId, source, isJudged, key, plain } = reading;
       if (settledBefore.has(placedId(record.offset, eventId))) return;
-      const storable: StorableEvent = { offset: record.offset, key, event, eventId, source, isJudged: isJudged === true, contentHash: plain === undefined ? contentHash(event) : scannedContentHash(event, plain), plain };
-      events.push(storable);
-      recordsOf.set(storable, record);
+      events.push({ offset: record.offset, key, event, eventId, source, isJudged: isJudged === true, contentHash: plain === undefined ? contentHash(event) : scannedContentHash(event, plain), plain });
     };
     // One batch at a time: read beside each other they would all be read at the same moment, and all be inserted at the same moment.
     await turns(async () => {
@@ -270,16 +268,18 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       }
     });
 
-    const release = await claims.take(new Set(events.map(({ eventId }) => eventId)), signal);
+    const ids = idsOf(events);
+    const release = await claims.take(ids, signal);
     let settled: Settled;
     try {
-      settled = await settleEvents(request, events, recordsOf);
+      settled = await settleEvents(request, events, ids);
     } finally {
       release();
     }
     outcomes.push(...settled.outcomes);
+    const recordsAt = settled.refused.size === 0 ? new Map<bigint, EventRecord>() : recordsByOffset(records);
     for (const [refused, { code, detail }] of settled.refused) {
-      const record = recordsOf.get(refused);
+      const record = recordsAt.get(refused.offset);
       if (record !== undefined) buryRecord(record, { code, detail, tenant: refused.event.tenant, messageId: refused.event.messageId }, refused.event);
     }
 
@@ -311,4 +311,8 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       oldestReceivedAtMs: settled.stored.reduce<number | null>((oldest, { event }) => Math.min(oldest ?? Infinity, event.receivedAtMs), null),
     });
   };
+}
+
+function idsOf(events: readonly StorableEvent[]): Set<string> {
+  return new Set(events.map(({ eventId }) => eventId));
 }
