@@ -296,11 +296,14 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
 const fullShares = 3;
 const minShare = 256 * 1024;
 
-/** Bytes that a fetch may bring of one partition, and in all. Each broker is asked for itself. */
+/**
+ * Bytes that a fetch may bring of one partition, and in all. Each broker is asked for itself. The share of a partition is the same with one broker, two or
+ * three: brokers come and go, and a replay under a smaller share would be short of its plan.
+ */
 export function fetchLimits(maxBytesPerPartition: number, maxFetchBytes: number | undefined, topic: { partitionCount: number; brokerCount: number } | null): { maxBytesPerPartition: number; maxBytes: number } {
   if (maxFetchBytes === undefined) return { maxBytesPerPartition, maxBytes: 64 * maxBytesPerPartition };
   const { partitionCount, brokerCount } = topic ?? { partitionCount: 1, brokerCount: 1 };
-  const shares = Math.max(1, Math.ceil(Math.min(fullShares, partitionCount) / Math.max(1, brokerCount)));
-  const share = Math.min(maxBytesPerPartition, Math.max(minShare, Math.floor(maxFetchBytes / Math.max(1, brokerCount) / shares)));
+  const shares = Math.max(1, Math.min(partitionCount, Math.ceil(fullShares / Math.max(1, brokerCount))));
+  const share = Math.min(maxBytesPerPartition, Math.max(minShare, Math.floor(maxFetchBytes / Math.max(1, Math.min(partitionCount, Math.max(fullShares, brokerCount))))));
   return { maxBytesPerPartition: share, maxBytes: shares * share };
 }
