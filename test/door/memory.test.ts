@@ -40,7 +40,7 @@ test('of many compressed bodies that come together, few are at their full size i
   const before = process.memoryUsage().arrayBuffers;
   let most = 0;
   const watching = setInterval(() => (most = Math.max(most, process.memoryUsage().arrayBuffers - before)), 2);
-  const answers = await Promise.all(Array.from({ length: 24 }, async () => readBody(bomb, 'gzip')));
+  const answers = await Promise.all(Array.from({ length: 24 }, async () => await readBody(bomb, 'gzip')));
   clearInterval(watching);
   assert.ok(answers.every(answer => !answer.ok && answer.code === 'malformed_json'));
   assert.ok(most < 16 * maxBodyBytes, `${most} bytes`);

@@ -7,7 +7,7 @@ import { tenContract } from '../../bench/harness/contract.ts';
 import { numberMark, trackEvent, userMark } from '../../bench/harness/events.ts';
 import { createContracts } from '../../src/contract/contracts.ts';
 import { createEventAvro } from '../../src/contract/event-avro.ts';
-import { contentHash } from '../../src/event/content.ts';
+import { plainTexts, scannedContentHash } from '../../src/event/content.ts';
 import { eventRow } from '../../src/event/row.ts';
 import { readSegmentEvent } from '../../src/event/segment.ts';
 import { packageRoot } from './local.ts';
@@ -31,7 +31,7 @@ const steps: Record<string, (index: number) => unknown> = {
   judge: index => judge(eventAt(index), { properties: (parsed[index] as { properties: unknown }).properties }),
   encode: index => avro.encode(eventAt(index), 1),
   decode: index => avro.decode(values[index] ?? Buffer.alloc(0), avro.schemaText),
-  contentHash: index => contentHash(eventAt(index)),
+  contentHash: index => scannedContentHash(eventAt(index), plainTexts(eventAt(index))),
   row: index => eventRow(eventAt(index), { topic: 'events', partition: 1, offset: 7n, eventId: '00000000-0000-0000-0000-000000000000', source: 'http', key: null, contentHash: '1' }),
 };
 
