@@ -109,7 +109,9 @@ function readVarint(cursor: Cursor): number {
   const { bytes } = cursor;
   let byte = bytes[cursor.at++] ?? 0;
   let sum = byte & 0x7f;
-  for (let factor = 128; byte >= 0x80; factor *= 128) {
+  for (let factor = 128, length = 1; byte >= 0x80; factor *= 128) {
+    // Far more of them would make no number at all, which no bound holds.
+    if (++length > 10) throw new RangeError('an integer is longer than 64 bits');
     byte = bytes[cursor.at++] ?? 0;
     sum += (byte & 0x7f) * factor;
   }

@@ -74,6 +74,8 @@ test('what claims to be longer than its batch is a fault, and quickly: a record,
     await assert.rejects(decodeBatch(batch([bad]), 0), RangeError, bad.toString('hex'));
   }
   await assert.rejects(decodeBatch(batch([record(0, 0, -1, -1, 0)], { count: 2 ** 31 - 1 }), 0), RangeError);
+  // No number at all: nothing would be longer than that.
+  await assert.rejects(decodeBatch(batch([Buffer.alloc(400, 0x80)], { count: 100_000 }), 0), RangeError);
   const short = batch([]);
   short.writeInt32BE(48, 8);
   await assert.rejects(decodeBatch(short, 0), RangeError);
