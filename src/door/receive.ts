@@ -20,11 +20,16 @@ type Holder = FastifyRequest & { [owned]?: number };
 /**
  * Bodies arrive as bytes: each dialect reads its own. They are counted as they come, until their request is answered or its
  * connection gone, so that many slow senders cannot fill the memory: over `maxHeldBytes` a body is refused with 503.
- * `onHeld` is told of each change, all bytes together. Answers what is to be called when a request's response is closed.
+ * `onHeld` is told of each change, all bytes together. Answers what is to be called when a request's response is closed, or its connection; once more does no harm.
  */
 export function receiveBodies(app: FastifyInstance, maxHeldBytes: number, onHeld: (bytes: number) => void = () => undefined): (request: FastifyRequest) => void {
   let held = 0;
   const hold = (bytes: number): void => onHeld((held += bytes));
+  const letGo = (request: Holder): void => {
+    const bytes = request[owned] ?? 0;
+    request[owned] = 0;
+    if (bytes > 0) hold(-bytes);
+  };
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (request: Holder, payload: IncomingMessage, done: (error: Error | null, body?: Buffer) => void) => {
     let own = 0;
@@ -39,8 +44,7 @@ export function receiveBodies(app: FastifyInstance, maxHeldBytes: number, onHeld
     };
     // What comes after a refusal is let go, so that the client can end and read the answer.
     const refuse = (status: 413 | 503): void => {
-      hold(-own);
-      request[owned] = 0;
+      letGo(request);
       bytes = Buffer.alloc(0);
       end(new BodyRefused(status));
     };
@@ -65,8 +69,5 @@ export function receiveBodies(app: FastifyInstance, maxHeldBytes: number, onHeld
     payload.on('end', () => end(null, bytes.subarray(0, own)));
     payload.on('error', end);
   });
-  return (request: Holder) => {
-    const bytes = request[owned] ?? 0;
-    if (bytes > 0) hold(-bytes);
-  };
+  return letGo;
 }

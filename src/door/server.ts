@@ -123,7 +123,7 @@ export function createHealthServer({ readiness, metrics, onResponse, onHeld, wor
   let closing = false;
   const loggerInstance: FastifyBaseLogger = log;
   /** What each connection has still to be answered, and the connections that have sent what is no HTTP. */
-  const open = new WeakMap<Socket, Set<ServerResponse>>();
+  const open = new WeakMap<Socket, Map<ServerResponse, FastifyRequest>>();
   const faulty = new WeakSet<Socket>();
   const app: FastifyInstance = fastify({
     loggerInstance,
@@ -139,7 +139,7 @@ export function createHealthServer({ readiness, metrics, onResponse, onHeld, wor
       sendError(request, reply.header('x-request-id', request.id), 'bad_request', error.message);
     },
     clientErrorHandler: (error, socket) => {
-      void answerUnparsed(error, socket, faulty, open.get(socket)).then(code => {
+      void answerUnparsed(error, socket, faulty, [...(open.get(socket)?.keys() ?? [])]).then(code => {
         if (code !== null) onResponse?.({ ...noRequest, code, status: catalogue[code].status, requestId: '' });
       });
     },
@@ -153,6 +153,13 @@ export function createHealthServer({ readiness, metrics, onResponse, onHeld, wor
   const letGo = receiveBodies(app, heldBytesOf(workers), onHeld);
   // A client that has closed its own side still reads the answer. Not in Node's types.
   (app.server as { httpAllowHalfOpen?: boolean }).httpAllowHalfOpen = true;
+
+  /** Of the answers that stand in line behind another one Node closes none when their connection goes. */
+  const openOn = (socket: Socket): Map<ServerResponse, FastifyRequest> => {
+    const unanswered = new Map<ServerResponse, FastifyRequest>();
+    socket.once('close', () => unanswered.forEach(letGo));
+    return unanswered;
+  };
 
   /** Another method than the path takes, or no such path. */
   const nothingThere = (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
@@ -169,8 +176,8 @@ export function createHealthServer({ readiness, metrics, onResponse, onHeld, wor
     reply.header('x-request-id', request.id);
     const { socket } = request.raw;
     let unanswered = open.get(socket);
-    if (unanswered === undefined) open.set(socket, (unanswered = new Set()));
-    const others = unanswered.add(reply.raw);
+    if (unanswered === undefined) open.set(socket, (unanswered = openOn(socket)));
+    const others = unanswered.set(reply.raw, request);
     reply.raw.once('close', () => {
       others.delete(reply.raw);
       letGo(request);
@@ -228,12 +235,12 @@ export function createHealthServer({ readiness, metrics, onResponse, onHeld, wor
  * What cannot be parsed as HTTP, or comes too slowly, has no request yet: the answer is written to the socket, after those of the
  * requests that came whole before it on the same connection. Answers the code that it was, null where nobody was left to be told.
  */
-async function answerUnparsed(error: Error & { code?: string }, socket: Socket, faulty: WeakSet<Socket>, open: ReadonlySet<ServerResponse> | undefined): Promise<'request_timeout' | 'headers_too_large' | 'bad_request' | null> {
+async function answerUnparsed(error: Error & { code?: string }, socket: Socket, faulty: WeakSet<Socket>, open: readonly ServerResponse[]): Promise<'request_timeout' | 'headers_too_large' | 'bad_request' | null> {
   if (error.code !== 'ECONNRESET' && !socket.destroyed && socket.writable) {
     // More of the same.
     if (faulty.has(socket)) return null;
     faulty.add(socket);
-    await Promise.all([...(open ?? [])].filter(({ req }) => req.complete).map(response => new Promise(resolve => response.once('close', resolve))));
+    await Promise.all(open.filter(({ req }) => req.complete).map(response => new Promise(resolve => response.once('close', resolve))));
   }
   if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
     socket.destroy();

@@ -95,3 +95,30 @@ test('what is copied into each event of a batch is bounded: its context, the use
   await post(100, 1, 'u'.repeat(10_000));
   assert.equal((JSON.parse(taken.at(-1)?.context ?? '') as { userAgent: string }).userAgent.length, 1_024);
 });
+
+test('bodies that came one behind the other are let go with their connection, also those whose answers wait for another', { timeout: 20_000 }, async () => {
+  let held = 0;
+  let release: () => void = () => undefined;
+  const answered = new Promise<void>(resolve => (release = resolve));
+  const app = createDoor({
+    log: testLog(), keys: createKeyRing([writeKey('dev', 'dev', 'dev')]), overloaded: () => false, readiness: async () => ({ ready: true, parts: {} }), onHeld: bytes => (held = bytes),
+    accept: events => answered.then(() => events.map(() => ({ ok: true }) as const)),
+  });
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  try {
+    const { port } = app.server.address() as AddressInfo;
+    const event = '{"type":"track","event":"E","userId":"u"}';
+    const request = `POST /v1/track HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer dev\r\nContent-Type: application/json\r\nContent-Length: ${event.length}\r\n\r\n${event}`;
+    const socket = connect(port, '127.0.0.1');
+    socket.write(request.repeat(3));
+    await eventually(() => held, bytes => bytes === 3 * event.length, 5_000);
+    socket.resetAndDestroy();
+    await eventually(() => held, bytes => bytes === 0, 5_000);
+    release();
+    await app.inject({ method: 'POST', url: '/v1/track', payload: event, headers: { authorization: 'Bearer dev' } });
+    assert.equal(held, 0);
+  } finally {
+    release();
+    await app.close();
+  }
+});
