@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../errors.ts';
 import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
@@ -34,6 +35,7 @@ export function splitStatements(text: string): string[] {
 
 /** For one statement: some of them copy a table. */
 const migrationTimeoutMs = 30 * 60_000;
+const insertsPollMs = 200;
 
 /**
  * Brings a database up to the last migration: makes the database, applies what is not recorded in `migrations`, in order, once.
@@ -64,12 +66,30 @@ export async function migrate(connection: ClickHouseConnection, migrations: read
           hint: 'Restore the file, and put the change into the next number.',
         });
       }
-      for (const statement of migration.statements) await patient.command(repeatable(statement));
+      for (const statement of migration.statements) {
+        await patient.command(repeatable(statement));
+        if (statement.startsWith('CREATE OR REPLACE TABLE ')) await insertsEnded(clickhouse);
+      }
       await clickhouse.command(`INSERT INTO migrations (version, name, hash) VALUES (${migration.version}, '${migration.name}', '${migration.hash}')`);
       note(log, 'migration_applied', { migration: migration.name, database });
     }
   } finally {
     await Promise.all([clickhouse.close(), patient.close()]);
+  }
+}
+
+/**
+ * Resolves when no insert is under way that was so when it was called. One that began before a table was made again feeds, through its
+ * view, the table that was, however long it takes: whoever looks for what it left out must come after it.
+ */
+async function insertsEnded(clickhouse: ClickHouse): Promise<void> {
+  const inserts = `FROM system.processes WHERE query_kind = 'Insert' AND current_database = currentDatabase()`;
+  const [row] = await clickhouse.rows(`SELECT groupArray(query_id) ${inserts}`);
+  const running = row?.[0] as string[];
+  for (let left = running.length; left > 0; ) {
+    await sleep(insertsPollMs);
+    const [count] = await clickhouse.rows(`SELECT count() ${inserts} AND query_id IN {running: Array(String)}`, { running });
+    left = Number(count?.[0]);
   }
 }
 

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createClickHouse } from '../../src/sink/clickhouse.ts';
 import { migrate, readMigrations, repeatable, setIdRetention, splitStatements } from '../../src/sink/migrate.ts';
 import { packageRoot } from '../helpers/local.ts';
@@ -75,6 +76,25 @@ test('0008 keeps what a database has: every id, also of rows that are stored wit
   } finally {
     await before.command(`DROP DATABASE ${connection.database}`);
     await before.close();
+  }
+});
+
+test('0008 waits for an insert of before that takes long: its view feeds the table that was', async () => {
+  const connection = { url: sharedStack().clickhouseUrl, database: `slow_${randomUUID().slice(0, 8)}`, timeoutMs: 20_000 };
+  const migrations = readMigrations(join(packageRoot, 'schemas', 'clickhouse'));
+  const clickhouse = createClickHouse(connection);
+  try {
+    await migrate(connection, migrations.slice(0, 7), testLog());
+    // One row a second, in one block at the end.
+    const storing = clickhouse.command(`INSERT INTO events (tenant, event_id, topic, partition, offset) SELECT 't', generateUUIDv4(), 'events', 1, number FROM numbers(3)
+      WHERE sleepEachRow(1) = 0 SETTINGS max_block_size = 1, max_threads = 1, min_insert_block_size_rows = 100, min_insert_block_size_bytes = 0`);
+    const running = `SELECT count() FROM system.processes WHERE current_database = currentDatabase() AND query_kind = 'Insert'`;
+    for (let tries = 0; tries < 50 && (await clickhouse.rows(running))[0]?.[0] === '0'; tries++) await sleep(20);
+    await Promise.all([storing, migrate(connection, migrations, testLog())]);
+    assert.deepEqual(await clickhouse.rows('SELECT count(), countIf(event_id IN (SELECT event_id FROM event_ids)) FROM events'), [['3', '3']]);
+  } finally {
+    await clickhouse.command(`DROP DATABASE ${connection.database}`);
+    await clickhouse.close();
   }
 });
 
