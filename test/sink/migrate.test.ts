@@ -17,7 +17,7 @@ test('statements are split at semicolons that end a line; comment lines go', () 
 test('every statement of the released files can be repeated', () => {
   for (const { name, statements } of readMigrations(join(packageRoot, 'schemas', 'clickhouse'))) {
     assert.ok(statements.length > 0);
-    for (const statement of statements) assert.match(repeatable(statement), /^(CREATE (TABLE|MATERIALIZED VIEW|VIEW|DICTIONARY) IF NOT EXISTS |CREATE OR REPLACE TABLE |SELECT |INSERT INTO .* NOT IN |ALTER TABLE \w+ (ADD (COLUMN|INDEX) IF NOT EXISTS (?!.* ADD )|MODIFY |MATERIALIZE INDEX \w+$))/s, name);
+    for (const statement of statements) assert.match(repeatable(statement), /^(CREATE (TABLE|MATERIALIZED VIEW|VIEW|DICTIONARY) IF NOT EXISTS |CREATE OR REPLACE TABLE |INSERT INTO .* NOT IN |ALTER TABLE \w+ (ADD (COLUMN|INDEX) IF NOT EXISTS (?!.* ADD )|MODIFY |MATERIALIZE INDEX \w+$))/s, name);
   }
 });
 

@@ -168,6 +168,8 @@ test('what a fetch may bring: the shares of three partitions at most, in all and
   };
   assert.deepEqual([1, 2, 3, 12, 1_000].map(count => shares(count)), [[16, 16], [12, 24], [8, 24], [8, 24], [8, 24]]);
   assert.deepEqual([2, 3, 6, 1_000].map(brokers => shares(12, brokers)), [[8, 16], [8, 8], [4, 4], [2, 2]]);
+  // No more brokers are asked than there are partitions.
+  assert.deepEqual([1, 2, 12].map(count => shares(count, 1_000)), [[16, 16], [12, 12], [2, 2]]);
   assert.deepEqual(fetchLimits(7, undefined, { partitionCount: 12, brokerCount: 1 }), { maxBytesPerPartition: 7, maxBytes: 448 });
   assert.deepEqual(fetchLimits(16, 20, null), { maxBytesPerPartition: 16, maxBytes: 16 });
 });
