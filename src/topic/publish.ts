@@ -43,7 +43,7 @@ export interface Publisher {
 export interface PublisherOptions extends KafkaConnection {
   /** Topics whose metadata is fetched at once; `ready` waits for them. Default none. */
   topics?: readonly string[];
-  /** How long a record waits for company while a send is in flight (with none in flight it goes at once). Default 1.5. */
+  /** How long a record waits for company while a send is in flight (with none in flight it goes at once). Default 5. */
   lingerMs?: number;
   /** Sends in flight to one broker, which takes one of a connection at a time: the next is on its way meanwhile, and what comes then shares the one after. Default 2. */
   maxSendsInFlight?: number;
@@ -111,7 +111,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
 
   const lanes = createLanes<CallEntry>({
     cluster,
-    lingerMs: options.lingerMs ?? 1.5,
+    lingerMs: options.lingerMs ?? 5,
     maxSendsInFlight: options.maxSendsInFlight ?? 2,
     maxBatchBytes: options.maxBatchBytes ?? 900_000,
     requestTimeoutMs,
