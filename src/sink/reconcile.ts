@@ -64,12 +64,12 @@ export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, cor
   if (removed.length > 0) note(log, 'doubles_reconciled', { events: twice.length, rows: removed.length, places: removed.slice(0, 10).map(placeOf) });
 
   const wrong = await tables.wrongOutcomes(sinceMs, Math.max(nowMs - correctAfterMs, sinceMs), maxIds, signal);
-  if (wrong.length > 0) {
-    // A record that has an outcome and is stored all the same is stored: its row counts, the outcome must not.
-    await tables.removeConflicts(wrong, signal);
-    await tables.removeOutcomes(wrong, signal);
-    note(log, 'outcomes_corrected', { outcomes: wrong.length });
+  // A record that has an outcome and is stored all the same is stored: its row counts, the outcome must not.
+  for (const some of slicesOf(wrong)) {
+    await tables.removeConflicts(some, signal);
+    await tables.removeOutcomes(some, signal);
   }
+  if (wrong.length > 0) note(log, 'outcomes_corrected', { outcomes: wrong.length });
 
   // A pass that could not take on all says nothing about how far it looked.
   const seenAll = wide && twice.length < maxIds;
@@ -77,8 +77,21 @@ export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, cor
   return { removed: removed.length, corrected: wrong.length, eventIds: removed.length > 0 ? twice : [] };
 }
 
+/** ClickHouse takes no statement that names many thousands of rows ("AST is too big"). */
+const namedAtOnce = 1_000;
+
+function slicesOf<T>(list: readonly T[]): T[][] {
+  return Array.from({ length: Math.ceil(list.length / namedAtOnce) }, (_none, at) => list.slice(at * namedAtOnce, (at + 1) * namedAtOnce));
+}
+
 /** Leaves one row of each of these events; answers the rows that went. */
 export async function removeSurplus(tables: ReconcileTables, ids: readonly string[], signal?: AbortSignal): Promise<StoredRow[]> {
+  const removed: StoredRow[] = [];
+  for (const some of slicesOf(ids)) removed.push(...(await removeSurplusOf(tables, some, signal)));
+  return removed;
+}
+
+async function removeSurplusOf(tables: ReconcileTables, ids: readonly string[], signal?: AbortSignal): Promise<StoredRow[]> {
   const { surplus, twins } = chooseSurplus(await tables.rowsOf(ids, signal));
   // The next pass finds the copy, which can be told apart, and removes the twins.
   for (const twin of twins) await tables.copyRow(twin, signal);

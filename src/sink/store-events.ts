@@ -187,8 +187,10 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       const insertBegan = now();
       // What is stored elsewhere after this look-up is found by the reconciliation, if it is not much later. A process may have stood still here.
       if (insertBegan - began > maxLookUpAgeMs) throw new MillraceError('clickhouse_unavailable', 'too long since the look-up of a batch; looking again');
-      // Rows in place went in under the plan's token, most likely: under it `events` would drop these, while its views might take them.
-      const under = inPlace.length > 0 ? remainderToken(token, missing.map(({ eventId }) => eventId)) : token;
+      // One token for what is in place: of all who find the same, one insert counts, whatever it brings and however late it comes. Under a
+      // token that was used `events` would drop these rows, while its views might take them.
+      const tokenOver = (places: readonly string[]): string => (places.length === 0 ? token : remainderToken(token, places.toSorted()));
+      const under = tokenOver(inPlace.map(({ offset, eventId }) => placedId(offset, eventId)));
       const unfit = await tables.insertEvents(request, missing, under);
       for (const [row, detail] of unfit) settled.refused.set(row, { code: 'row_refused', detail });
       settled.stored = missing.filter(row => !unfit.has(row));
@@ -197,7 +199,8 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
         const still = settled.stored.filter(({ offset, eventId }) => !after.has(placedId(offset, eventId)));
         if (still.length > 0) {
           note(log, 'rows_inserted_again', { topic, partition, rows: still.length });
-          await tables.insertEvents(request, still, remainderToken(token, still.map(({ eventId }) => eventId)));
+          const there = [...inPlace, ...settled.stored].map(({ offset, eventId }) => placedId(offset, eventId)).filter(place => inEvents.has(place) || after.has(place));
+          await tables.insertEvents(request, still, tokenOver(there));
         }
       }
       settled.insertMs = now() - insertBegan;

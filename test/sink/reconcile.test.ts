@@ -49,6 +49,15 @@ test('of two rows of one id the first stored stays; the other is a duplicate, an
   assert.deepEqual((await clickhouse.rows('SELECT removed FROM reconciliations ORDER BY removed')).flat().map(Number), [0, 2]);
 });
 
+test('thousands at once, as an operator or a fault may leave them: ClickHouse takes no statement that names them all', async () => {
+  const many = (secondsAgo: number, partition: number): Promise<void> => clickhouse.command(`INSERT INTO events (tenant, event_id, event, timestamp, received_at, stored_at, topic, partition, offset, content_hash)
+    SELECT 't', toUUID(concat('00000000-0000-4000-8000-', leftPad(toString(number), 12, '0'))), 'e', '2025-03-15 00:00:00', '2025-03-15 00:00:00', now64(3) - INTERVAL ${secondsAgo} SECOND, 'events', ${partition}, number, 7 FROM numbers(4500) SETTINGS insert_deduplicate = 0`);
+  await many(9, 0);
+  await many(5, 0);
+  assert.equal((await pass()).removed, 4_500);
+  assert.deepEqual((await clickhouse.rows('SELECT count(), uniqExact(event_id) FROM events')).flat().map(Number), [4_500, 4_500]);
+});
+
 test('other content is a conflict, with its text kept', async () => {
   await store(1, 0, 10, { secondsAgo: 9 });
   await store(1, 1, 20, { hash: 8, event: 'another' });

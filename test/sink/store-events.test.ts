@@ -76,6 +76,20 @@ test('a replay that finds a part of its rows, with their view failed before, giv
   assert.deepEqual(ids.filter(id => !stored.includes(id)), []);
 });
 
+test('of a plan that is in place in part, an insert that comes late counts once, though whoever came after brings other rows', async () => {
+  const tables = createEventTables(clickhouse);
+  await tables.insertEvents(place, [storable('a', 0n)], 'of a plan before');
+  let late = (): Promise<unknown> => Promise.resolve();
+  const slow = { ...tables, insertEvents: async (...insert: Parameters<EventTables['insertEvents']>) => { late = () => tables.insertEvents(...insert); throw new Error('no answer'); } };
+  const events = [storable('a', 0n), storable('b', 1n), storable('c', 2n)];
+  await assert.rejects(store(events, 'planned', true, [], slow), /no answer/);
+  // Meanwhile one of its ids is stored from elsewhere.
+  await tables.insertEvents({ ...place, partition: 1 }, [storable('c', 7n)], 'elsewhere');
+  await store(events, 'planned', true);
+  await late();
+  assert.deepEqual((await clickhouse.rows("SELECT concat(toString(partition), '/', toString(offset)) AS place FROM events ORDER BY place")).flat(), ['0/0', '0/1', '1/7']);
+});
+
 test('what is dropped because another sink used the token, between the look-up and the insert, is inserted under a token of its own', async () => {
   const tables = createEventTables(clickhouse);
   let late: Promise<unknown> | null = null;
