@@ -112,3 +112,11 @@ export function planToken(topic: string, partition: number, plan: Plan): string 
 export function remainderToken(token: string, ids: readonly string[]): string {
   return `${token}/${createHash('sha256').update(ids.join()).digest('hex').slice(0, 32)}`;
 }
+
+/**
+ * Token of what goes in beside rows that are in place: of all who find the same ones, one insert counts, whatever it brings and however
+ * late it comes. Under one that was used `events` would drop its rows, while its views might take them.
+ */
+export function tokenBeside(token: string, inPlace: readonly { offset: bigint; eventId: string }[]): string {
+  return inPlace.length === 0 ? token : remainderToken(token, inPlace.map(({ offset, eventId }) => `${offset}/${eventId}`).toSorted());
+}

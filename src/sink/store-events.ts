@@ -11,7 +11,7 @@ import { createClaims } from './claims.ts';
 import { placedId, sliceOf } from './event-tables.ts';
 import type { Conflict, EventTables, Outcome, StorableEvent, StoredPlace } from './event-tables.ts';
 import type { Store, StoreRequest } from './partitions.ts';
-import { remainderToken } from './plan.ts';
+import { remainderToken, tokenBeside } from './plan.ts';
 import { linksOf } from './profile-links.ts';
 import type { Profiles } from './rebuild-profiles.ts';
 import { createTurns } from './turns.ts';
@@ -187,11 +187,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       const insertBegan = now();
       // What is stored elsewhere after this look-up is found by the reconciliation, if it is not much later. A process may have stood still here.
       if (insertBegan - began > maxLookUpAgeMs) throw new MillraceError('clickhouse_unavailable', 'too long since the look-up of a batch; looking again');
-      // One token for what is in place: of all who find the same, one insert counts, whatever it brings and however late it comes. Under a
-      // token that was used `events` would drop these rows, while its views might take them.
-      const tokenOver = (places: readonly string[]): string => (places.length === 0 ? token : remainderToken(token, places.toSorted()));
-      const under = tokenOver(inPlace.map(({ offset, eventId }) => placedId(offset, eventId)));
-      const unfit = await tables.insertEvents(request, missing, under);
+      const unfit = await tables.insertEvents(request, missing, tokenBeside(token, inPlace));
       for (const [row, detail] of unfit) settled.refused.set(row, { code: 'row_refused', detail });
       settled.stored = missing.filter(row => !unfit.has(row));
       if (replay) {
@@ -199,8 +195,7 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
         const still = settled.stored.filter(({ offset, eventId }) => !after.has(placedId(offset, eventId)));
         if (still.length > 0) {
           note(log, 'rows_inserted_again', { topic, partition, rows: still.length });
-          const there = [...inPlace, ...settled.stored].map(({ offset, eventId }) => placedId(offset, eventId)).filter(place => inEvents.has(place) || after.has(place));
-          await tables.insertEvents(request, still, tokenOver(there));
+          await tables.insertEvents(request, still, tokenBeside(token, [...inPlace, ...settled.stored.filter(({ offset, eventId }) => after.has(placedId(offset, eventId)))]));
         }
       }
       settled.insertMs = now() - insertBegan;
