@@ -69,20 +69,30 @@ export function valueEnd(text: string, index: number): number {
 }
 
 /**
+ * Walks the members of the object that starts at `index`: `visit` is told where a name begins and ends and where its value begins, and
+ * answers where that ends. Returns the index after the object.
+ */
+function walkMembers(text: string, index: number, visit: (name: number, nameEnd: number, start: number) => number): number {
+  index = skipSpace(text, skipSpace(text, index) + 1);
+  while (text.charCodeAt(index) === quote) {
+    const nameEnd = stringEnd(text, index);
+    index = skipSpace(text, visit(index, nameEnd, skipSpace(text, skipSpace(text, nameEnd) + 1)));
+    if (text.charCodeAt(index) === 0x2c) index = skipSpace(text, index + 1);
+  }
+  return index + 1;
+}
+
+/**
  * The members of the object that starts at `index`, by name: where each value stands.
  * Of duplicate names the last wins, as in JSON.parse.
  */
 export function memberSpans(text: string, index: number): Map<string, Span> {
   const spans = new Map<string, Span>();
-  index = skipSpace(text, skipSpace(text, index) + 1);
-  while (text.charCodeAt(index) === quote) {
-    const nameEnd = stringEnd(text, index);
-    const start = skipSpace(text, skipSpace(text, nameEnd) + 1);
+  walkMembers(text, index, (name, nameEnd, start) => {
     const end = valueEnd(text, start);
-    spans.set(nameAt(text, index, nameEnd), [start, end]);
-    index = skipSpace(text, end);
-    if (text.charCodeAt(index) === 0x2c) index = skipSpace(text, index + 1);
-  }
+    spans.set(nameAt(text, name, nameEnd), [start, end]);
+    return end;
+  });
   return spans;
 }
 
@@ -94,18 +104,13 @@ export type RawSpans = ReadonlyMap<string, Span>;
 
 /** The object that starts at `index`, in one pass: the index after it, and its spans, counted from `index`. */
 export function objectSpans(text: string, index: number): { end: number; spans: RawSpans } {
-  const from = index;
   const spans = new Map<string, Span>();
-  index = skipSpace(text, index + 1);
-  while (text.charCodeAt(index) === quote) {
-    const nameEnd = stringEnd(text, index);
-    const start = skipSpace(text, skipSpace(text, nameEnd) + 1);
+  const objectEnd = walkMembers(text, index, (name, nameEnd, start) => {
     const end = valueEnd(text, start);
-    if (saysMore(text.charCodeAt(start))) spans.set(nameAt(text, index, nameEnd), [start - from, end - from]);
-    index = skipSpace(text, end);
-    if (text.charCodeAt(index) === 0x2c) index = skipSpace(text, index + 1);
-  }
-  return { end: index + 1, spans };
+    if (saysMore(text.charCodeAt(start))) spans.set(nameAt(text, name, nameEnd), [start - index, end - index]);
+    return end;
+  });
+  return { end: objectEnd, spans };
 }
 
 /** An element of an array; `spans` only where it is an object, of not too many members to be kept. */
@@ -123,18 +128,14 @@ const maxKeptSpans = 32;
 export function batchSpans(text: string, name: string, most: number): { members: ReadonlyMap<string, Span>; elements: Element[] } {
   const members = new Map<string, Span>();
   let elements: Element[] = [];
-  let index = skipSpace(text, skipSpace(text, 0) + 1);
-  while (text.charCodeAt(index) === quote) {
-    const nameEnd = stringEnd(text, index);
-    const member = nameAt(text, index, nameEnd);
-    const start = skipSpace(text, skipSpace(text, nameEnd) + 1);
+  walkMembers(text, 0, (nameStart, nameEnd, start) => {
+    const member = nameAt(text, nameStart, nameEnd);
     let end: number;
     if (member === name) ({ end, elements } = elementsAt(text, start, most));
     else end = valueEnd(text, start);
     members.set(member, [start, end]);
-    index = skipSpace(text, end);
-    if (text.charCodeAt(index) === 0x2c) index = skipSpace(text, index + 1);
-  }
+    return end;
+  });
   return { members, elements };
 }
 
