@@ -36,6 +36,8 @@ export function splitStatements(text: string): string[] {
 /** For one statement: some of them copy a table. */
 const migrationTimeoutMs = 30 * 60_000;
 const insertsPollMs = 200;
+/** For inserts that cannot be seen. */
+const unseenInsertsMs = 3_000;
 
 /**
  * Brings a database up to the last migration: makes the database, applies what is not recorded in `migrations`, in order, once.
@@ -84,10 +86,11 @@ export async function migrate(connection: ClickHouseConnection, migrations: read
  */
 async function insertsEnded(clickhouse: ClickHouse): Promise<void> {
   const inserts = `FROM system.processes WHERE query_kind = 'Insert' AND current_database = currentDatabase()`;
-  const rows = await clickhouse.rows(`SELECT groupArray(query_id) ${inserts}`).catch((thrown: unknown) => {
-    // A user without a grant on it can see none of them: the migration's own pause has to do.
-    if (thrown instanceof MillraceError && thrown.code === 'clickhouse_refused') return [];
-    throw thrown;
+  const rows = await clickhouse.rows(`SELECT groupArray(query_id) ${inserts}`).catch(async (thrown: unknown) => {
+    if (!(thrown instanceof MillraceError) || thrown.code !== 'clickhouse_refused') throw thrown;
+    // A user without a grant on it can see none of them: a pause has to do.
+    await sleep(unseenInsertsMs);
+    return [];
   });
   const running = (rows[0]?.[0] ?? []) as string[];
   for (let left = running.length; left > 0; ) {
