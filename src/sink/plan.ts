@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { placedId } from './event-tables.ts';
 
 /** A record as far as planning needs it. */
 export interface PlannedRecord {
@@ -118,5 +119,5 @@ export function remainderToken(token: string, ids: readonly string[]): string {
  * late it comes. Under one that was used `events` would drop its rows, while its views might take them.
  */
 export function tokenBeside(token: string, inPlace: readonly { offset: bigint; eventId: string }[]): string {
-  return inPlace.length === 0 ? token : remainderToken(token, inPlace.map(({ offset, eventId }) => `${offset}/${eventId}`).toSorted());
+  return inPlace.length === 0 ? token : remainderToken(token, inPlace.map(({ offset, eventId }) => placedId(offset, eventId)).toSorted());
 }

@@ -2,6 +2,7 @@ import type { CanonicalEvent } from '../event/canonical.ts';
 import { trimOf } from '../event/trim.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import { remainderToken } from './plan.ts';
+import { slicesOf } from './slices.ts';
 import { pairsIn, textsIn } from './sql-lists.ts';
 
 /*
@@ -116,7 +117,7 @@ export function createProfileLinks(clickhouse: ClickHouse): ProfileLinks {
     for (let wave = [...new Set(from)]; wave.length > 0 && asked.size < maxNodes; ) {
       for (const node of wave) asked.add(node);
       const next = new Set<string>();
-      for (const nodes of chunks(wave)) {
+      for (const nodes of slicesOf(wave, idsAtOnce)) {
         const rows = await clickhouse.rows(
           `SELECT node, substring(latest, 17) AS user_id, toUnixTimestamp64Milli(min(first)) AS at, argMin(event_id, (first, event_id))
            FROM profile_facts WHERE kind = 'link' AND node IN ${textsIn(nodes)} GROUP BY node, user_id`,
@@ -140,7 +141,7 @@ export function createProfileLinks(clickhouse: ClickHouse): ProfileLinks {
     const found = new Set(nodes);
     for (let wave = nodes.filter(isUser); wave.length > 0 && found.size < maxNodes; ) {
       const next: string[] = [];
-      for (const users of chunks(wave)) {
+      for (const users of slicesOf(wave, idsAtOnce)) {
         const rows = await clickhouse.rows(
           `SELECT DISTINCT node FROM profile_members WHERE space = 'user' AND (tenant, id) IN ${pairsIn(users.map(node => [tenantOf(node), idOf(node)]))}`,
           undefined,
@@ -232,8 +233,4 @@ function linkKey(node: string, userId: string): string {
 /** A string in SQL, as hex digits: nothing in it can be read as SQL. */
 export function text(value: string): string {
   return `unhex('${Buffer.from(value, 'utf8').toString('hex')}')`;
-}
-
-function* chunks(values: readonly string[]): Generator<readonly string[]> {
-  for (let index = 0; index < values.length; index += idsAtOnce) yield values.slice(index, index + idsAtOnce);
 }

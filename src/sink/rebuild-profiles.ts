@@ -4,6 +4,7 @@ import { insertAlways } from './clickhouse.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import { createProfileLinks, profileAddress, profileNode, text } from './profile-links.ts';
 import type { NewLink } from './profile-links.ts';
+import { slicesOf } from './slices.ts';
 
 /** `events` as `profile_feed` takes them. Rows older than `trait_values` give what the JSON column kept: no nulls. */
 const feed = `
@@ -113,7 +114,7 @@ export interface RebuildSomeOptions {
  * Safe while inserts go on, and may be repeated; in between, a reader may find these profiles without their past.
  */
 export async function rebuildSomeProfiles({ ids, ...options }: RebuildSomeOptions): Promise<void> {
-  for (let at = 0; at < ids.length; at += idsAtOnce) await rebuildFewProfiles({ ...options, ids: ids.slice(at, at + idsAtOnce) });
+  for (const some of slicesOf(ids, idsAtOnce)) await rebuildFewProfiles({ ...options, ids: some });
 }
 
 async function rebuildFewProfiles({ clickhouse, tenant, ids, signal }: RebuildSomeOptions): Promise<void> {

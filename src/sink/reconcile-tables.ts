@@ -1,6 +1,7 @@
 import { sqlText } from './clickhouse.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import { rebuildSomeProfiles } from './rebuild-profiles.ts';
+import { uuidsIn } from './sql-lists.ts';
 
 /** Where an id stands: a topic that was made again has several ids at one offset. */
 export interface IdPlace {
@@ -91,12 +92,11 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
       return [...ids];
     },
     async rowsOf(ids, signal) {
-      const idList = ids.map(sqlText).join();
       const rows = await clickhouse.rows(
         `SELECT tenant, event, toUnixTimestamp64Milli(timestamp), toUnixTimestamp64Milli(stored_at), event_id, topic, partition, offset, content_hash,
-           (${place}) IN (SELECT ${place} FROM outcomes WHERE event_id IN (${idList})), write_key_id, toString(received_at),
+           (${place}) IN (SELECT ${place} FROM outcomes WHERE event_id IN ${uuidsIn(ids)}), write_key_id, toString(received_at),
            arrayFilter(id -> id != '', [user_id, anonymous_id, previous_id, group_id, email])
-         FROM events WHERE event_id IN (${idList})`,
+         FROM events WHERE event_id IN ${uuidsIn(ids)}`,
         {},
         signal,
       );

@@ -2,6 +2,7 @@ import { asError } from '../errors.ts';
 import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { remainderToken } from './plan.ts';
+import { slicesOf } from './slices.ts';
 import type { ReconcileTables, StoredRow, SurplusOutcome } from './reconcile-tables.ts';
 
 /*
@@ -65,7 +66,7 @@ export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, cor
 
   const wrong = await tables.wrongOutcomes(sinceMs, Math.max(nowMs - correctAfterMs, sinceMs), maxIds, signal);
   // A record that has an outcome and is stored all the same is stored: its row counts, the outcome must not.
-  for (const some of slicesOf(wrong)) {
+  for (const some of slicesOf(wrong, namedAtOnce)) {
     await tables.removeConflicts(some, signal);
     await tables.removeOutcomes(some, signal);
   }
@@ -80,14 +81,10 @@ export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, cor
 /** ClickHouse takes no statement that names many thousands of rows ("AST is too big"). */
 const namedAtOnce = 1_000;
 
-function slicesOf<T>(list: readonly T[]): T[][] {
-  return Array.from({ length: Math.ceil(list.length / namedAtOnce) }, (_none, at) => list.slice(at * namedAtOnce, (at + 1) * namedAtOnce));
-}
-
 /** Leaves one row of each of these events; answers the rows that went. */
 export async function removeSurplus(tables: ReconcileTables, ids: readonly string[], signal?: AbortSignal): Promise<StoredRow[]> {
   const removed: StoredRow[] = [];
-  for (const some of slicesOf(ids)) removed.push(...(await removeSurplusOf(tables, some, signal)));
+  for (const some of slicesOf(ids, namedAtOnce)) removed.push(...(await removeSurplusOf(tables, some, signal)));
   return removed;
 }
 

@@ -156,4 +156,3 @@ function readName(cursor: Cursor, index: number): string {
   if (index < maxNames) cursor.names[index] = { bytes, text };
   return text;
 }
-
