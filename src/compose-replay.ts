@@ -13,7 +13,7 @@ import { createFreshTable, finishOthers } from './sink/fresh-table.ts';
 import type { Store } from './sink/partitions.ts';
 import { cutBatch, planOf, planToken } from './sink/plan.ts';
 import { rebuildProfiles } from './sink/rebuild-profiles.ts';
-import { batchLimits, createEventStore } from './sink/run.ts';
+import { batchLimits, createEventStore, createProfiles } from './sink/run.ts';
 import type { EventRecord } from './sink/store-events.ts';
 import { createPublisher } from './topic/publish.ts';
 import { findRanges, readRanges } from './topic/read-range.ts';
@@ -37,6 +37,7 @@ export async function replay(options: ReplayOptions, config: Config, endpoints: 
   const clickhouse = createClickHouse(endpoints.clickhouse);
   const patient = createClickHouse({ ...endpoints.clickhouse, timeoutMs: copyTimeoutMs });
   const publisher = createPublisher({ ...connection, topics: [config.topic.deadLetters], log });
+  const profiles = createProfiles(clickhouse, log);
 
   const passOf = (store: Store<EventRecord>, tokenPrefix: string, counts: ReplayCounts): Pick<ReplayPass<OffsetRange>, 'replay' | 'counts'> => ({
     counts: () => ({ ...counts }),
@@ -73,7 +74,7 @@ export async function replay(options: ReplayOptions, config: Config, endpoints: 
     }
     await finishOthers(clickhouse, log);
     const store = createEventStore({
-      clickhouse, read, bury: buryIn(publisher, config.topic.deadLetters), log,
+      clickhouse, read, bury: buryIn(publisher, config.topic.deadLetters), profiles, log,
       onStored(result) {
         counts.added += result.stored;
         for (const name of ['present', 'duplicate', 'conflict', 'deadLettered', 'suppressed'] as const) counts[name] += result[name];
@@ -92,6 +93,7 @@ export async function replay(options: ReplayOptions, config: Config, endpoints: 
       terminal, now: () => performance.now(), signal,
     });
   } finally {
+    await profiles.close();
     await publisher.close();
     await clickhouse.close();
     await patient.close();

@@ -24,7 +24,7 @@ import { readDeadLetter } from './topic/dead-letter.ts';
 import { watchLag } from './topic/lag.ts';
 import { createPublisher } from './topic/publish.ts';
 import { subscribe } from './topic/subscribe.ts';
-import type { BatchHandler, RecordBatch, SubscribedRecord, Subscription } from './topic/subscribe.ts';
+import type { BatchHandler, RecordBatch, SubscribeOptions, SubscribedRecord, Subscription } from './topic/subscribe.ts';
 
 /** How old the lag of a partition without a batch under way may be. */
 const lagPollMs = 5_000;
@@ -81,6 +81,7 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     onFatal,
     onGap: meter.onGap,
   };
+  const ofEvents = (topic: string): Pick<SubscribeOptions, 'partitionsConcurrently' | 'onSession'> => ({ partitionsConcurrently: 3, onSession: commits => sink.takeOver(topic, commits) });
   const onEvents: BatchHandler = batch => sink.events(withRecords(batch, eventRecord));
   const reconciliation = startReconciliation({
     tables: createReconcileTables(clickhouse),
@@ -94,8 +95,8 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
   });
   const lag = watchLag({ connection: endpoints.kafka, everyMs: lagPollMs, onLag: meter.onLag, log });
   const measured = (handler: BatchHandler): BatchHandler => batch => meter.during(batch.records, () => handler(lag.watch(batch)));
-  const joinGroup = async (groupId: string, topic: string, handler: BatchHandler, partitionsConcurrently: number): Promise<void> => {
-    const subscription = await subscribe({ ...shared, groupId, topic, handler: measured(handler), partitionsConcurrently });
+  const joinGroup = async (groupId: string, topic: string, handler: BatchHandler, more: Pick<SubscribeOptions, 'partitionsConcurrently' | 'onSession'>): Promise<void> => {
+    const subscription = await subscribe({ ...shared, ...more, groupId, topic, handler: measured(handler) });
     subscriptions.push(subscription);
     lag.follow(groupId, topic, subscription);
   };
@@ -105,16 +106,17 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     await reconciliation.close();
     await lag.close();
     await Promise.all(subscriptions.map(subscription => subscription.close()));
+    await sink.close();
     await publisher.close();
     await clickhouse.close();
   };
   try {
-    await joinGroup(groupOf(config, config.topic.events), config.topic.events, onEvents, 3);
+    await joinGroup(groupOf(config, config.topic.events), config.topic.events, onEvents, ofEvents(config.topic.events));
     await joinGroup(`${config.consumerGroup}.dead-letters`, config.topic.deadLetters, batch =>
-      sink.deadLetters(withRecords(batch, record => ({ ...record, letter: readDeadLetter({ ...record, topic: batch.topic, partition: batch.partition }) }))), 1);
+      sink.deadLetters(withRecords(batch, record => ({ ...record, letter: readDeadLetter({ ...record, topic: batch.topic, partition: batch.partition }) }))), { partitionsConcurrently: 1 });
     for (const { name } of config.topics) {
       const groupId = groupOf(config, name);
-      const subscription = subscribeWhenThere({ ...shared, groupId, topic: name, handler: measured(onEvents), partitionsConcurrently: 3, pollMs: 5_000 });
+      const subscription = subscribeWhenThere({ ...shared, groupId, topic: name, handler: measured(onEvents), ...ofEvents(name), pollMs: 5_000 });
       subscriptions.push(subscription);
       lag.follow(groupId, name, subscription);
     }

@@ -45,7 +45,7 @@ test('what a sink does, as numbers', async () => {
   meter.onStored({ topic: 't', partition: 1, stored: 0, duplicate: 0, conflict: 0, deadLettered: 1, suppressed: 0, present: 0, replay: true, deadLetterCodes: { tombstone: 1 }, lookUpMs: 0, insertMs: 0, oldestReceivedAtMs: null });
   // A clock ahead of ours makes nothing negative.
   meter.onStored({ topic: 't', partition: 1, stored: 1, duplicate: 0, conflict: 0, deadLettered: 0, suppressed: 0, present: 4, replay: true, deadLetterCodes: {}, lookUpMs: 250, insertMs: 250, oldestReceivedAtMs: 11_000 });
-  meter.onPass({ removed: 2, corrected: 1, eventIds: [] });
+  meter.onPass({ removed: 2, corrected: 1, repeated: 0, eventIds: [] });
   meter.onGap({ topic: 't', partition: 0, reason: 'deleted', from: 3n, to: 5n, count: 2n });
   const values = await read(metrics);
   assert.equal(values.sum('millrace_offset_gaps_total', { topic: 't', reason: 'deleted' }), 1);

@@ -24,6 +24,8 @@ import type { Plan, PlannedRecord } from './plan.ts';
  *   I3  An offset is passed only after its rows, dead letters and outcomes are acknowledged.
  *   I4  No work outlives its batch, and no commit leaves for a partition that was lost (topic/subscribe.ts).
  *
+ * Every commit also says what of the partition is stored and not in profiles yet (profile-feed.ts).
+ *
  * A plan whose records can't be had again as they were (compacted, deleted) gives way to a new one, stored as a replay.
  * Where the commit is not a sink's own, the tokens of all that follows are new ones (plan.ts, `epoch`).
  * As a replay is stored every batch that begins at or below the highest offset stored before: somebody has set the group back, or it is
@@ -68,6 +70,8 @@ export interface PartitionsOptions<R extends PlannedRecord> {
   pause?: (delayMs: number, signal: AbortSignal) => Promise<void>;
   /** The fault for which a batch of the partition waits, at every failed try; null when it waits no more. */
   onWaiting?: (topic: string, partition: number, error: Error | null) => void;
+  /** The first offset of the partition that is stored and may not be in profiles yet (profile-feed.ts). Default: there is none. */
+  unfedFrom?: (topic: string, partition: number) => bigint | null;
   /** Digest of the contracts that are in force. Default: none are. */
   rules?: () => string;
   /** Eight hex digits. */
@@ -93,6 +97,7 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
   const delaysMs = options.retryDelaysMs ?? defaultDelaysMs;
   const pause = options.pause ?? pauseByTimer;
   const rules = options.rules ?? (() => '');
+  const unfedFrom = options.unfedFrom ?? (() => null);
   const newEpoch = options.newEpoch ?? (() => randomBytes(4).toString('hex'));
   const states = new Map<string, PartitionState>();
 
@@ -171,7 +176,8 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
       const records = cutBatch(rest, maxRows, maxBytes);
       const plan = records.length > 0 ? planOf(records, state.epoch, rules()) : null;
       // One commit says both that the batch before is done and what comes next.
-      await batch.commit(plan?.first ?? batch.endOffset, plan === null ? settledMetadata(batch.endOffset, state.highest, state.epoch) : encodePlan(plan, state.highest));
+      const unfed = unfedFrom(batch.topic, batch.partition);
+      await batch.commit(plan?.first ?? batch.endOffset, plan === null ? settledMetadata(batch.endOffset, state.highest, state.epoch, unfed) : encodePlan(plan, state.highest, unfed));
       if (plan === null) break;
       await settle(batch, state, plan, records, state.highest !== null && plan.first <= state.highest);
       rest = rest.slice(records.length);

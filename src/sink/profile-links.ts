@@ -52,8 +52,11 @@ export function profileAddress(email: string): string {
   return trimOf(email, ' ').toLowerCase();
 }
 
+/** What of an event says how its ids are linked; null or empty: it has none. */
+export type LinkingEvent = Pick<CanonicalEvent, 'tenant' | 'userId' | 'anonymousId' | 'previousId' | 'email' | 'timestampMs'> & { type: string };
+
 /** The links that an event makes; the views of 0005_profiles.sql say the same in SQL. */
-export function linksOf({ tenant, type, userId, anonymousId, previousId, email, timestampMs }: CanonicalEvent): NewLink[] {
+export function linksOf({ tenant, type, userId, anonymousId, previousId, email, timestampMs }: LinkingEvent): NewLink[] {
   if (userId === null || userId === '') return [];
   const nodes: string[] = [];
   if (type === 'identify' && anonymousId) nodes.push(profileNode(tenant, 'a', anonymousId));

@@ -2,16 +2,9 @@ import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { insertAlways } from './clickhouse.ts';
 import type { ClickHouse } from './clickhouse.ts';
+import { feedStatement } from './profile-feed.ts';
 import { createProfileLinks, profileAddress, profileNode, text } from './profile-links.ts';
-import type { NewLink } from './profile-links.ts';
 import { slicesOf } from './slices.ts';
-
-/** `events` as `profile_feed` takes them. Rows older than `trait_values` give what the JSON column kept: no nulls. */
-const feed = `
-  INSERT INTO profile_feed (tenant, event_id, type, user_id, anonymous_id, previous_id, email, group_id, timestamp, received_at, offset, trait_values)
-  SELECT tenant, event_id, type, user_id, anonymous_id, previous_id, email, group_id, timestamp, received_at, offset,
-    empty(trait_values) AND type IN ('identify', 'group') ? CAST(JSONExtractKeysAndValuesRaw(toJSONString(traits)), 'Map(String, String)') : trait_values
-  FROM events`;
 
 /** Rows of one statement, so that each ends well within a connection's time. */
 const rowsAtOnce = 1_000_000;
@@ -20,44 +13,6 @@ const idsAtOnce = 200;
 const nodesAtOnce = 2_000;
 
 const tables = ['profile_facts', 'profile_members'] as const;
-
-export interface PlaceRange {
-  topic: string;
-  partition: number;
-  first: bigint;
-  last: bigint;
-  /** Times of the events, which let ClickHouse read a slice of the table only. */
-  fromMs: number;
-  toMs: number;
-}
-
-/** Gives profiles what they may lack of stored events: ClickHouse writes `events` first, and may die before its views. */
-export async function feedProfiles(clickhouse: ClickHouse, { topic, partition, first, last, fromMs, toMs }: PlaceRange, signal?: AbortSignal): Promise<void> {
-  await clickhouse.command(
-    `${feed} WHERE timestamp BETWEEN fromUnixTimestamp64Milli(toInt64(${Math.floor(fromMs)})) AND fromUnixTimestamp64Milli(toInt64(${Math.ceil(toMs)}))
-       AND topic = ${text(topic)} AND partition = ${partition} AND offset BETWEEN ${first} AND ${last} ${insertAlways}`,
-    signal,
-  );
-}
-
-/** What storing a batch does for profiles beyond the materialised views. */
-export interface Profiles {
-  /** See {@link feedProfiles}. */
-  feed(range: PlaceRange, signal?: AbortSignal): Promise<void>;
-  /** Settles what these links, already inserted, lead to; a replay settles those again that this process has settled before. */
-  settle(links: readonly NewLink[], replay: boolean, signal?: AbortSignal): Promise<void>;
-}
-
-export function createProfiles(clickhouse: ClickHouse): Profiles {
-  const profileLinks = createProfileLinks(clickhouse);
-  return {
-    feed: (range, signal) => feedProfiles(clickhouse, range, signal),
-    async settle(links, replay, signal) {
-      if (replay) await profileLinks.settleNodes([...new Set(links.map(({ node }) => node))], signal);
-      else await profileLinks.settle(links, signal);
-    },
-  };
-}
 
 export interface RebuildOptions {
   clickhouse: ClickHouse;
@@ -78,7 +33,7 @@ export async function rebuildProfiles({ clickhouse, log, signal, fromScratch = f
   for (const [month, count] of months) {
     const slices = Math.max(1, Math.ceil(Number(count) / rowsAtOnce));
     for (let slice = 0; slice < slices; slice++) {
-      await clickhouse.command(`${feed} WHERE toYYYYMM(received_at) = ${Number(month)} AND sipHash64(event_id) % ${slices} = ${slice} ${insertAlways}`, signal);
+      await clickhouse.command(`${feedStatement} WHERE toYYYYMM(received_at) = ${Number(month)} AND sipHash64(event_id) % ${slices} = ${slice} ${insertAlways}`, signal);
     }
     events += Number(count);
     note(log, 'profiles_rebuilt', { month, events: Number(count) });
@@ -128,6 +83,6 @@ async function rebuildFewProfiles({ clickhouse, tenant, ids, signal }: RebuildSo
   await clickhouse.command(`DELETE FROM profile_facts WHERE node IN (${listOf(nodes)}) OR (kind = 'settled' AND node IN (${listOf(affected)}))`, signal);
   await clickhouse.command(`DELETE FROM profile_members WHERE ${own} AND (node IN (${listOf(nodes)}) OR (space = 'group' AND id IN (${listOf(all)})))`, signal);
   const columns = ['user_id', 'anonymous_id', 'previous_id', 'group_id', 'lowerUTF8(trimBoth(email))'];
-  await clickhouse.command(`${feed} WHERE ${own} AND (${columns.map(column => `${column} IN (${listOf(all)})`).join(' OR ')}) ${insertAlways}`, signal);
+  await clickhouse.command(`${feedStatement} WHERE ${own} AND (${columns.map(column => `${column} IN (${listOf(all)})`).join(' OR ')}) ${insertAlways}`, signal);
   await links.settleNodes(affected, signal);
 }

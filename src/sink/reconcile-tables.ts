@@ -36,6 +36,22 @@ export interface SurplusOutcome extends IdPlace {
   receivedAt: string;
 }
 
+/** Where rows say how a record ended that was not stored. */
+export type AccountTable = 'outcomes' | 'conflicts';
+
+/** A record of which such a table has several rows that say the same. */
+export interface RepeatedAccount {
+  place: IdPlace;
+  /** When each was written: milliseconds as decimal text, the first first. */
+  at: string[];
+}
+
+/** One such row, or several that nothing tells apart. */
+export interface AccountRow {
+  place: IdPlace;
+  at: string;
+}
+
 /** What the reconciliation needs of ClickHouse's tables. Everything throws `clickhouse_unavailable` or `clickhouse_refused`. */
 export interface ReconcileTables {
   /** ClickHouse's clock, and up to when passes have looked; milliseconds. */
@@ -59,6 +75,11 @@ export interface ReconcileTables {
   removeConflicts(places: readonly IdPlace[], signal?: AbortSignal): Promise<void>;
   /** Duplicates and conflicts only. */
   removeOutcomes(places: readonly IdPlace[], signal?: AbortSignal): Promise<void>;
+  /** Records that were written down there more than once since then. */
+  repeatedAccounts(table: AccountTable, sinceMs: number, limit: number, signal?: AbortSignal): Promise<RepeatedAccount[]>;
+  removeAccounts(table: AccountTable, rows: readonly AccountRow[], signal?: AbortSignal): Promise<void>;
+  /** Adds one more like this one, written now. */
+  copyAccount(table: AccountTable, row: AccountRow, signal?: AbortSignal): Promise<void>;
   note(pass: { checkedUntilMs: number; removed: number; corrected: number }, signal?: AbortSignal): Promise<void>;
 }
 
@@ -155,6 +176,21 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
     removeConflicts: (places, signal) => clickhouse.command(`DELETE FROM conflicts WHERE (${place}) IN (${places.map(placeTuple).join()})`, signal),
     removeOutcomes: (places, signal) =>
       clickhouse.command(`DELETE FROM outcomes WHERE (${place}) IN (${places.map(placeTuple).join()}) AND outcome IN ('duplicate', 'conflict')`, signal),
+    async repeatedAccounts(table, sinceMs, limit, signal) {
+      // What says something else is not the same.
+      const said = table === 'outcomes' ? 'outcome' : 'raw';
+      const rows = await clickhouse.rows(
+        `SELECT ${place}, arraySort(groupArray(toUnixTimestamp64Milli(at))) FROM ${table} WHERE at >= fromUnixTimestamp64Milli({from: Int64}) AND (${place}) IN (
+           SELECT ${place} FROM ${table} WHERE at >= fromUnixTimestamp64Milli({from: Int64}) GROUP BY ${place} HAVING count() > 1 LIMIT ${limit})
+         GROUP BY ${place}, ${said} HAVING count() > 1`,
+        { from: String(sinceMs) },
+        signal,
+      );
+      return rows.map(([topic, partition, offset, id, at]) => ({ place: { topic: String(topic), partition: Number(partition), offset: BigInt(String(offset)), eventId: String(id) }, at: (at as unknown[]).map(String) }));
+    },
+    removeAccounts: (table, rows, signal) => clickhouse.command(`DELETE FROM ${table} WHERE ${accountCondition(rows)}`, signal),
+    copyAccount: (table, row, signal) =>
+      clickhouse.command(`INSERT INTO ${table} SELECT * REPLACE (now64(3) AS at) FROM (SELECT * FROM ${table} WHERE ${accountCondition([row])} LIMIT 1) SETTINGS insert_deduplicate = 0`, signal),
     note: ({ checkedUntilMs, removed, corrected }, signal) =>
       clickhouse.command(`INSERT INTO reconciliations (checked_until, removed, corrected) VALUES (fromUnixTimestamp64Milli(${checkedUntilMs}), ${removed}, ${corrected})`, signal),
   };
@@ -162,6 +198,10 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
 
 function placeTuple({ topic, partition, offset, eventId }: IdPlace): string {
   return `(${sqlText(topic)}, ${partition}, ${offset}, ${sqlText(eventId)})`;
+}
+
+function accountCondition(rows: readonly AccountRow[]): string {
+  return `(${place}, at) IN (${rows.map(({ place: { topic, partition, offset, eventId }, at }) => `(${sqlText(topic)}, ${partition}, ${offset}, ${sqlText(eventId)}, fromUnixTimestamp64Milli(${at}))`).join()})`;
 }
 
 /** By the table's sorting key first, so that only their granules are read. */

@@ -3,12 +3,13 @@ import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { remainderToken } from './plan.ts';
 import { slicesOf } from './slices.ts';
-import type { ReconcileTables, StoredRow, SurplusOutcome } from './reconcile-tables.ts';
+import type { AccountRow, AccountTable, ReconcileTables, StoredRow, SurplusOutcome } from './reconcile-tables.ts';
 
 /*
  * The race that planning and look-up leave: the same message id in two partitions, stored by two sinks in the same moment;
  * or an insert that outlives its sink and lands after the event was stored from another place. Both leave two rows of one id
- * that were stored within minutes of each other. A pass finds and mends them:
+ * that were stored within minutes of each other. And what a sink wrote down of a record that was not stored may land once more, after
+ * its plan gave way to another's: in `outcomes` or `conflicts` then stands twice what happened once. A pass finds and mends them:
  *
  *   1. find      ids that more than one row has, among the rows stored in the last two minutes; every three minutes, since the
  *                last wide pass and an overlap before it, and then also ids that were noted for two places in that time: a row
@@ -17,7 +18,8 @@ import type { ReconcileTables, StoredRow, SurplusOutcome } from './reconcile-tab
  *   3. account   an outcome for each of the others: duplicate, or conflict with its content kept
  *   4. remove    them from event_ids, then from events, by place and stored_at
  *   5. correct   outcomes older than a minute whose record is in events after all are removed
- *   6. note      up to when a wide pass has looked
+ *   6. once      of rows of outcomes, and of conflicts, that say the same of the same record the first stays
+ *   7. note      up to when a wide pass has looked
  *
  * A crash between any two steps leaves work that the next pass does again. One sink at a time makes passes: the one that holds
  * partition 0 of the events topic. Two at once, for a moment, choose alike; what both write down twice is the same row.
@@ -26,6 +28,8 @@ import type { ReconcileTables, StoredRow, SurplusOutcome } from './reconcile-tab
 export interface ReconcileResult {
   removed: number;
   corrected: number;
+  /** Rows of outcomes and conflicts that said what another said. */
+  repeated: number;
   /** The ids that had more than one row. */
   eventIds: string[];
 }
@@ -72,10 +76,37 @@ export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, cor
   }
   if (wrong.length > 0) note(log, 'outcomes_corrected', { outcomes: wrong.length });
 
+  let repeated = 0;
+  let most = 0;
+  for (const table of ['outcomes', 'conflicts'] as const) {
+    const found = await leaveFirst(tables, table, sinceMs, signal);
+    repeated += found.removed;
+    most = Math.max(most, found.records);
+    if (found.removed > 0) note(log, 'repeats_removed', { table, rows: found.removed });
+  }
+
   // A pass that could not take on all says nothing about how far it looked.
-  const seenAll = wide && twice.length < maxIds;
+  const seenAll = wide && twice.length < maxIds && most < maxIds;
   if (seenAll || removed.length + wrong.length > 0) await tables.note({ checkedUntilMs: seenAll ? nowMs : checkedUntilMs, removed: removed.length, corrected: wrong.length }, signal);
-  return { removed: removed.length, corrected: wrong.length, eventIds: removed.length > 0 ? twice : [] };
+  return { removed: removed.length, corrected: wrong.length, repeated, eventIds: removed.length > 0 ? twice : [] };
+}
+
+/** Of what a table says twice of a record. */
+async function leaveFirst(tables: ReconcileTables, table: AccountTable, sinceMs: number, signal?: AbortSignal): Promise<{ records: number; removed: number }> {
+  const found = await tables.repeatedAccounts(table, sinceMs, maxIds, signal);
+  const gone: AccountRow[] = [];
+  let removed = 0;
+  for (const { place, at } of found) {
+    // Rows of the same moment can only be removed together, so one that stays is alone in its own; where there is none a copy will be.
+    const first = at.find(one => at.indexOf(one) === at.lastIndexOf(one));
+    if (first === undefined) await tables.copyAccount(table, { place, at: at[0] ?? '' }, signal);
+    else {
+      for (const one of new Set(at)) if (one !== first) gone.push({ place, at: one });
+      removed += at.length - 1;
+    }
+  }
+  for (const some of slicesOf(gone, namedAtOnce)) await tables.removeAccounts(table, some, signal);
+  return { records: found.length, removed };
 }
 
 /** ClickHouse takes no statement that names many thousands of rows ("AST is too big"). */

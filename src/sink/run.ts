@@ -7,7 +7,8 @@ import type { DeadLetterRecord } from './store-dead-letters.ts';
 import { createEventTables } from './event-tables.ts';
 import { createStoreEvents } from './store-events.ts';
 import type { BuryDeadLetters, EventRecord, ReadEvents, StoreResult } from './store-events.ts';
-import { createProfiles } from './rebuild-profiles.ts';
+import { createProfileFeed, feedFrom } from './profile-feed.ts';
+import type { ProfileFeed } from './profile-feed.ts';
 import { createReconcileTables } from './reconcile-tables.ts';
 import { removeSurplus } from './reconcile.ts';
 import { createSuppressions } from './suppressions.ts';
@@ -19,13 +20,14 @@ export interface EventStoreOptions {
   clickhouse: ClickHouse;
   read: ReadEvents;
   bury: BuryDeadLetters;
+  profiles: ProfileFeed;
   onStored?: (result: StoreResult) => void;
   /** Whether contracts change, from one run to the next too: what was refused stays so. Default: they never do. */
   contractsChange?: boolean;
   log: Log;
 }
 
-export interface SinkOptions extends EventStoreOptions {
+export interface SinkOptions extends Omit<EventStoreOptions, 'profiles'> {
   /** See partitions.ts. */
   rules?: () => string;
   onWaiting?: (topic: string, partition: number, error: Error | null) => void;
@@ -39,6 +41,15 @@ export interface SinkOptions extends EventStoreOptions {
 export interface Sink {
   events: (batch: IncomingBatch<EventRecord>) => Promise<bigint>;
   deadLetters: (batch: IncomingBatch<DeadLetterRecord>) => Promise<bigint>;
+  /** To be told of every session of a group of events, before its first batch. */
+  takeOver: ProfileFeed['takeOver'];
+  /** When no batch comes any more. */
+  close(): Promise<void>;
+}
+
+/** Profiles of the tables of a ClickHouse. */
+export function createProfiles(clickhouse: ClickHouse, log: Log): ProfileFeed {
+  return createProfileFeed({ feed: feedFrom(clickhouse), log });
 }
 
 /** How events are stored in the tables of a ClickHouse. */
@@ -47,7 +58,6 @@ export function createEventStore({ clickhouse, onStored = () => undefined, contr
     ...options,
     tables: createEventTables(clickhouse),
     suppressions: createSuppressions(clickhouse),
-    profiles: createProfiles(clickhouse),
     ...(contractsChange === true && { findLetters: (ids, signal) => findLetters(clickhouse, ids, signal) }),
     makeSingle: async (ids, signal) => void (await removeSurplus(createReconcileTables(clickhouse), ids, signal)),
     onStored,
@@ -70,9 +80,12 @@ export function createSink(options: SinkOptions): Sink {
     );
     return row === undefined || Number(row[0]) === 0 ? null : BigInt(String(row[1]));
   };
+  const profiles = createProfiles(clickhouse, log);
   return {
-    events: createPartitions({ ...limits, log, ...(options.rules && { rules: options.rules }), highestStored, store: createEventStore(options) }),
+    events: createPartitions({ ...limits, log, ...(options.rules && { rules: options.rules }), highestStored, unfedFrom: profiles.unfedFrom, store: createEventStore({ ...options, profiles }) }),
     // A letter is looked for by its id before and after every insert; no need to know how far the topic was read.
     deadLetters: createPartitions({ ...limits, log, highestStored: () => Promise.resolve(null), store: createStoreDeadLetters(clickhouse) }),
+    takeOver: profiles.takeOver,
+    close: profiles.close,
   };
 }

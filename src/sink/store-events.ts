@@ -8,12 +8,11 @@ import type { CanonicalEvent } from '../event/canonical.ts';
 import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { createClaims } from './claims.ts';
-import { placedId, sliceOf } from './event-tables.ts';
+import { placedId } from './event-tables.ts';
 import type { Conflict, EventTables, Outcome, StorableEvent, StoredPlace } from './event-tables.ts';
 import type { Store, StoreRequest } from './partitions.ts';
 import { remainderToken, tokenBeside } from './plan.ts';
-import { linksOf } from './profile-links.ts';
-import type { Profiles } from './rebuild-profiles.ts';
+import type { ProfileFeed } from './profile-feed.ts';
 import { createTurns } from './turns.ts';
 import { letterIds, letterOf, recordsByOffset, refusedUnderOthers } from './record-letters.ts';
 import type { FindLetters, Unfit } from './record-letters.ts';
@@ -70,8 +69,8 @@ export interface StoreEventsOptions {
   now?: () => number;
   /** Lets other work of the process run. */
   breathe?: () => Promise<void>;
-  /** Kept up with every batch. */
-  profiles: Profiles;
+  /** Told of every batch that has rows. */
+  profiles: Pick<ProfileFeed, 'add'>;
   /** Leaves one row of each of these events, of which two were found (reconcile.ts). */
   makeSingle: (eventIds: readonly string[], signal: AbortSignal) => Promise<void>;
   /** Left out: contracts never change. */
@@ -81,6 +80,9 @@ export interface StoreEventsOptions {
 
 /** Some 50 ms of work. */
 const recordsAtOnce = 1_000;
+
+/** How often rows go in once more that ClickHouse has dropped. */
+const maxInsertsAgain = 5;
 
 /** Far less than the reconciliation looks back. */
 const maxLookUpAgeMs = 3 * 60_000;
@@ -190,22 +192,19 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       const unfit = await tables.insertEvents(request, missing, tokenBeside(token, inPlace));
       for (const [row, detail] of unfit) settled.refused.set(row, { code: 'row_refused', detail });
       settled.stored = missing.filter(row => !unfit.has(row));
-      if (replay) {
+      for (let again = 1; replay; again++) {
         const after = await tables.storedAt(request, settled.stored);
         const still = settled.stored.filter(({ offset, eventId }) => !after.has(placedId(offset, eventId)));
-        if (still.length > 0) {
-          note(log, 'rows_inserted_again', { topic, partition, rows: still.length });
-          await tables.insertEvents(request, still, tokenBeside(token, [...inPlace, ...settled.stored.filter(({ offset, eventId }) => after.has(placedId(offset, eventId)))]));
-        }
+        if (still.length === 0) break;
+        // Under a token that was used, perhaps by rows that were taken away since: the next one is another, and the same for all who come here.
+        if (again > maxInsertsAgain) throw new MillraceError('clickhouse_unavailable', `${still.length} rows were inserted ${again} times and are not in events; looking again`);
+        note(log, 'rows_inserted_again', { topic, partition, rows: still.length });
+        await tables.insertEvents(request, still, tokenBeside(`${token}/again-${again}`, [...inPlace, ...settled.stored.filter(({ offset, eventId }) => after.has(placedId(offset, eventId)))]));
       }
       settled.insertMs = now() - insertBegan;
     }
     settled.present = inPlace.length;
-    if (inPlace.length > 0) {
-      await profiles.feed({ topic, partition, ...sliceOf(events) }, signal);
-    }
-    // Of rows alone: a link that none has would be remembered as settled, and passed over when it comes.
-    await profiles.settle([...inPlace, ...settled.stored].flatMap(({ event }) => linksOf(event)), replay, signal);
+    if (inPlace.length + settled.stored.length > 0) profiles.add({ topic, partition, first: events[0]?.offset ?? 0n, last: events.at(-1)?.offset ?? 0n });
     if (missing.length === settled.stored.length) return settled;
     // A duplicate of an event that was refused may be storable itself: judge the rest once more, as a replay.
     const others = events.filter(event => !settled.refused.has(event));

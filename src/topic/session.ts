@@ -41,6 +41,8 @@ export interface SessionOptions {
   /** Called when every position is known: nothing may be fetched before, since kafkajs overwrites a commit that is out of range. */
   resume: () => void;
   onGap: (gap: Gap) => void;
+  /** As {@link LiveSession.begun}, once. */
+  onBegun: (commits: ReadonlyMap<number, Committed>) => void;
   /** Commits of an older topic of this name were found. */
   onRemade: (partitions: readonly number[], oldTopicId: TopicId, newTopicId: TopicId) => void;
   /** The id that was announced last by onRemade. */
@@ -98,7 +100,9 @@ export function createSession(options: SessionOptions): LiveSession {
         for (const [partition, start] of starts) positions.begin(partition, start);
         options.resume();
         report(starts, state.id);
-        return new Map([...starts].map(([partition, { committed }]) => [partition, committed]));
+        const begun = new Map([...starts].map(([partition, { committed }]) => [partition, committed]));
+        options.onBegun(begun);
+        return begun;
       } catch (thrown) {
         if (session.cause !== null) throw lostSession(topic, session);
         log[attempt === 0 ? 'info' : 'debug']({ groupId, topic, error: asError(thrown).message }, 'where to read from is not known yet; asking again');

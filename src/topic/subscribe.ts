@@ -7,7 +7,7 @@ import { createBatchWork } from './batch-work.ts';
 import type { BatchHandler } from './batch-work.ts';
 import { createKafka } from './connection.ts';
 import type { KafkaConnection } from './connection.ts';
-import type { Gap } from './positions.ts';
+import type { Committed, Gap } from './positions.ts';
 import { Rejoin, fatalKafkaFault, rejoinError } from './kafkajs-faults.ts';
 import { createSession, endSession } from './session.ts';
 import type { LiveSession } from './session.ts';
@@ -69,6 +69,8 @@ export interface SubscribeOptions {
   /** Without a session for so long, while brokers answer, onFatal is called. Default two minutes, or more for long timeouts. */
   giveUpAfterMs?: number;
   log: Log;
+  /** What the group had committed when a session begins, by partition; before the first batch of the session. */
+  onSession?: (commits: ReadonlyMap<number, Committed>) => void;
   /** Records were passed by, or a position was lost; logged as `offset_gap` already. */
   onGap?: (gap: Gap) => void;
   /** kafkajs gave up for good: the owner should end the process. */
@@ -233,6 +235,7 @@ export async function subscribe(options: SubscribeOptions): Promise<Subscription
       remadeAs: () => announced,
       resume: () => consumer.resume([{ topic }]),
       onGap: options.onGap ?? (() => undefined),
+      onBegun: options.onSession ?? (() => undefined),
     });
     note(log, 'group_joined', { groupId, topic, partitions });
   });

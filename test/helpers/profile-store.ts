@@ -6,7 +6,9 @@ import { createClickHouse } from '../../src/sink/clickhouse.ts';
 import type { ClickHouse } from '../../src/sink/clickhouse.ts';
 import { migrate, readMigrations } from '../../src/sink/migrate.ts';
 import { createEventTables } from '../../src/sink/event-tables.ts';
-import { createProfiles } from '../../src/sink/rebuild-profiles.ts';
+import type { Store } from '../../src/sink/partitions.ts';
+import type { ProfileFeed } from '../../src/sink/profile-feed.ts';
+import { createProfiles } from '../../src/sink/run.ts';
 import { createSuppressions } from '../../src/sink/suppressions.ts';
 import type { EventRecord } from '../../src/sink/store-events.ts';
 import { createStoreEvents } from '../../src/sink/store-events.ts';
@@ -42,10 +44,10 @@ export async function startProfileStore(): Promise<ProfileStore> {
   const clickhouse = createClickHouse(connection);
   const byOffset = new Map<string, CanonicalEvent>();
   const next = new Map<number, number>();
-  const storeBatch = createStoreEvents({
+  const storeBy = (feed: ProfileFeed): Store<EventRecord> => createStoreEvents({
     tables: createEventTables(clickhouse),
     suppressions: createSuppressions(clickhouse),
-    profiles: createProfiles(clickhouse),
+    profiles: feed,
     makeSingle: async () => undefined,
     read: async (_topic, partition, records) => records.map(({ offset }) => {
       const event = byOffset.get(`${partition}/${offset}`);
@@ -56,6 +58,7 @@ export async function startProfileStore(): Promise<ProfileStore> {
     onStored: () => undefined,
     log: testLog(),
   });
+  const own = createProfiles(clickhouse, testLog());
   const times = 'toUnixTimestamp64Milli(first_seen), toUnixTimestamp64Milli(last_seen)';
   return {
     clickhouse,
@@ -66,7 +69,10 @@ export async function startProfileStore(): Promise<ProfileStore> {
         return { offset: BigInt(offset + index), key: null, value: null, timestampMs: event.receivedAtMs, header: () => null, headers: () => [] };
       });
       next.set(partition, Math.max(next.get(partition) ?? 0, offset + events.length));
-      await storeBatch({ topic: 'e', partition, records, token: `e/${partition}/${offset}/${events.length}`, replay, signal: new AbortController().signal });
+      // Replays are those of another process.
+      const feed = replay ? createProfiles(clickhouse, testLog()) : own;
+      await storeBy(feed)({ topic: 'e', partition, records, token: `e/${partition}/${offset}/${events.length}`, replay, signal: new AbortController().signal });
+      await feed.flush();
     },
     async read() {
       const users = await clickhouse.rows(`SELECT tenant, user_id, toString(traits), anonymous_ids, emails, ${times}, events FROM users SETTINGS output_format_json_quote_64bit_integers = 0`);
@@ -86,6 +92,7 @@ export async function startProfileStore(): Promise<ProfileStore> {
       };
     },
     async close() {
+      await own.close();
       await clickhouse.command(`DROP DATABASE IF EXISTS ${connection.database}`);
       await clickhouse.close();
     },

@@ -4,7 +4,7 @@ import type { ModelClickHouse } from './model-clickhouse.ts';
 import type { ModelKafka } from './model-kafka.ts';
 import { describeRecord, messageIdOf, topic } from './records.ts';
 import type { SimRecord } from './records.ts';
-import { isExactAlways, mayBeToldTwice } from './scenario.ts';
+import { isExactAlways, mayLackProfiles } from './scenario.ts';
 import type { Scenario } from './scenario.ts';
 import type { Scheduler } from './scheduler.ts';
 
@@ -69,7 +69,8 @@ export function checkEnd(scenario: Scenario, kafka: ModelKafka, clickhouse: Mode
       if (rows > 1) violate('stored twice', `${what} has ${rows} rows`);
       if (rows > 0 && outcomes.length > 0) violate('contradiction', `${what} is stored and ${outcomes.join()}`);
       if (outcomes.length > 1) violate('contradiction', `${what} is ${outcomes.join(' and ')}`);
-      if (said.length > outcomes.length && !mayBeToldTwice(scenario)) violate('accounted for twice', `${what} is ${said.join(' and ')}`);
+      if (said.length > outcomes.length) violate('accounted for twice', `${what} is ${said.join(' and ')}`);
+      if (clickhouse.conflicts.filter(at).length > 1) violate('accounted for twice', `${what} is in conflicts ${clickhouse.conflicts.filter(at).length} times`);
       if (outcomes.includes('dead_lettered') && !kafka.letters.has(letterId(record))) violate('lost', `${what} is no letter of the dead-letter topic`);
       if (!reading.ok) continue;
       const stored = rowsOf.get(reading.eventId) ?? 0;
@@ -80,6 +81,7 @@ export function checkEnd(scenario: Scenario, kafka: ModelKafka, clickhouse: Mode
       }
     }
   }
+  if (!mayLackProfiles(scenario)) for (const { eventId, partition, offset } of clickhouse.events) if (!clickhouse.fed.has(eventId)) violate('no profile', `the row of ${partition}/${offset} is in no profile`);
   const high = kafka.log.map(log => log.filter(({ vanished }) => !vanished).at(-1)?.offset ?? -1n);
   for (const [partition, last] of high.entries()) {
     if ((kafka.committed.get(partition)?.offset ?? 0n) <= last) violate('stuck', `${partition} is committed up to ${kafka.committed.get(partition)?.offset}, and has records up to ${last}`);

@@ -33,6 +33,7 @@ export interface ConflictRow {
   partition: number;
   offset: bigint;
   content: string;
+  atMs: number;
 }
 
 /** A request from its first byte to its answer. */
@@ -55,6 +56,8 @@ export interface ModelClickHouse {
   ids: IdRow[];
   outcomes: OutcomeRow[];
   conflicts: ConflictRow[];
+  /** Ids of events that profiles have. */
+  fed: Set<string>;
   checkedUntilMs: number;
   up: boolean;
   /** A question or a change in one step. */
@@ -167,6 +170,7 @@ export function createModelClickHouse(scheduler: Scheduler, scenario: Scenario):
     ids: [],
     outcomes: [],
     conflicts: [],
+    fed: new Set(),
     checkedUntilMs: 0,
     up: true,
     ask: (request, serve) => send(request, sent => sent.ok(serve())),

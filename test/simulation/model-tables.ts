@@ -1,12 +1,13 @@
 import { placedId } from '../../src/sink/event-tables.ts';
 import type { EventTables, StoredPlace } from '../../src/sink/event-tables.ts';
+import type { ProfileFeedOptions } from '../../src/sink/profile-feed.ts';
 import type { IdPlace, ReconcileTables } from '../../src/sink/reconcile-tables.ts';
 import type { ModelClickHouse } from './model-clickhouse.ts';
 import { topic } from './records.ts';
 import type { Process, Scheduler } from './scheduler.ts';
 
-/** The two ports of the sink, on the model's tables. */
-export function createModelTables(clickhouse: ModelClickHouse, scheduler: Scheduler, from: Process): { events: EventTables; reconciliation: ReconcileTables } {
+/** The ports of the sink, on the model's tables. */
+export function createModelTables(clickhouse: ModelClickHouse, scheduler: Scheduler, from: Process): { events: EventTables; reconciliation: ReconcileTables; feed: ProfileFeedOptions['feed'] } {
   const between = (first: bigint, last: bigint) => ({ offset }: { offset: bigint }): boolean => offset >= first && offset <= last;
   const placed = (rows: readonly { offset: bigint; eventId: string }[]): Set<string> => new Set(rows.map(({ offset, eventId }) => placedId(offset, eventId)));
   const offsets = (rows: readonly { offset: bigint }[]): string => rows.map(({ offset }) => offset).join();
@@ -52,7 +53,7 @@ export function createModelTables(clickhouse: ModelClickHouse, scheduler: Schedu
         outcomes.map(({ id, offset, outcome, reason }) => ({ eventId: id, partition, offset, outcome, reason, atMs: scheduler.nowMs() })), token),
     insertConflicts: ({ partition, signal }, conflicts, token) =>
       clickhouse.insert({ from, label: `insert of conflicts ${partition}/${offsets(conflicts)}`, signal }, clickhouse.conflicts, () =>
-        conflicts.map(({ eventId, offset, event }) => ({ eventId, partition, offset, content: event.properties ?? '' })), token),
+        conflicts.map(({ eventId, offset, event }) => ({ eventId, partition, offset, content: event.properties ?? '', atMs: scheduler.nowMs() })), token),
   };
 
   const same = (a: { partition: number; offset: bigint; eventId: string }) => (b: { partition: number; offset: bigint; eventId: string }): boolean =>
@@ -94,7 +95,7 @@ export function createModelTables(clickhouse: ModelClickHouse, scheduler: Schedu
     keepContent: loser =>
       change(`keeps the content of ${loser.partition}/${loser.offset}`, () => {
         const found = clickhouse.events.find(other => same(loser)(other) && String(other.storedAtMs) === loser.storedAt);
-        if (found !== undefined && !clickhouse.conflicts.some(same(loser))) clickhouse.conflicts.push({ eventId: loser.eventId, partition: loser.partition, offset: loser.offset, content: found.content });
+        if (found !== undefined && !clickhouse.conflicts.some(same(loser))) clickhouse.conflicts.push({ eventId: loser.eventId, partition: loser.partition, offset: loser.offset, content: found.content, atMs: scheduler.nowMs() });
       }, 'added'),
     insertOutcomes: (outcomes, token) =>
       clickhouse.insert({ from, label: `reconciliation writes outcomes ${outcomes.map(({ partition, offset, outcome }) => `${partition}/${offset} ${outcome}`).join()}` }, clickhouse.outcomes, () =>
@@ -113,7 +114,36 @@ export function createModelTables(clickhouse: ModelClickHouse, scheduler: Schedu
     removeConflicts: places => change('removes conflicts', () => remove(clickhouse.conflicts, isOf(places)), 'removed'),
     removeOutcomes: places =>
       change(`removes outcomes ${places.map(({ partition, offset }) => `${partition}/${offset}`).join()}`, () => remove(clickhouse.outcomes, row => judged(row.outcome) && isOf(places)(row)), 'removed'),
+    repeatedAccounts: (table, sinceMs) =>
+      clickhouse.ask({ from, label: `reconciliation looks for what ${table} has twice` }, () => {
+        const said = new Map<string, { place: IdPlace; at: string[] }>();
+        for (const row of clickhouse[table]) {
+          if (row.atMs < sinceMs) continue;
+          const key = `${row.partition}/${row.offset}/${row.eventId}/${'outcome' in row ? row.outcome : row.content}`;
+          const group = said.get(key) ?? { place: { topic, partition: row.partition, offset: row.offset, eventId: row.eventId }, at: [] };
+          group.at.push(String(row.atMs));
+          said.set(key, group);
+        }
+        return [...said.values()].filter(({ at }) => at.length > 1).map(({ place, at }) => ({ place, at: at.sort((a, b) => Number(a) - Number(b)) }));
+      }),
+    removeAccounts: (table, rows) =>
+      change(`removes from ${table} ${rows.map(({ place }) => `${place.partition}/${place.offset}`).join()}`, () => {
+        scheduler.mark('model: what was written down twice is there once');
+        const gone = (row: (typeof clickhouse)[typeof table][number]): boolean => rows.some(({ place, at }) => same(place)(row) && at === String(row.atMs));
+        if (table === 'outcomes') remove(clickhouse.outcomes, gone);
+        else remove(clickhouse.conflicts, gone);
+      }, 'removed'),
+    copyAccount: (table, { place, at }) =>
+      change(`copies a row of ${table} of ${place.partition}/${place.offset}`, () => {
+        const rows: (typeof clickhouse)[typeof table][number][] = clickhouse[table];
+        const found = rows.find(row => same(place)(row) && at === String(row.atMs));
+        if (found !== undefined) rows.push({ ...found, atMs: scheduler.nowMs() });
+      }, 'added'),
     note: ({ checkedUntilMs }) => change('notes how far it looked', () => void (clickhouse.checkedUntilMs = Math.max(clickhouse.checkedUntilMs, checkedUntilMs)), 'added'),
   };
-  return { events, reconciliation };
+  const feed: ProfileFeedOptions['feed'] = ranges =>
+    clickhouse.ask({ from, label: `feeds profiles from ${ranges.map(({ partition, first, last }) => `${partition}/${first}-${last}`).join()}` }, () => {
+      for (const row of clickhouse.events) if (ranges.some(({ partition, first, last }) => row.partition === partition && between(first, last)(row))) clickhouse.fed.add(row.eventId);
+    });
+  return { events, reconciliation, feed };
 }

@@ -2,6 +2,7 @@ import { createPartitions } from '../../src/sink/partitions.ts';
 import type { IncomingBatch, Store } from '../../src/sink/partitions.ts';
 import { decodePlan, settledMetadata } from '../../src/sink/plan.ts';
 import { reconcile, removeSurplus } from '../../src/sink/reconcile.ts';
+import { createProfileFeed } from '../../src/sink/profile-feed.ts';
 import { createStoreEvents } from '../../src/sink/store-events.ts';
 import type { EventRecord } from '../../src/sink/store-events.ts';
 import type { Log } from '../../src/telemetry.ts';
@@ -14,8 +15,8 @@ import type { Scenario } from './scenario.ts';
 import { SimulatedFault, createAnswer } from './scheduler.ts';
 import type { Process, Scheduler } from './scheduler.ts';
 
-/** An invariant of src/sink/partitions.ts that is broken on purpose; or its epochs, which stay the same. */
-export type SwitchedOff = 'I1' | 'I2' | 'I3' | 'I4' | 'epochs';
+/** An invariant of src/sink/partitions.ts that is broken on purpose; or its epochs, which stay the same; or what commits say of profiles. */
+export type SwitchedOff = 'I1' | 'I2' | 'I3' | 'I4' | 'epochs' | 'unfed';
 
 export interface SinkWorld {
   scheduler: Scheduler;
@@ -71,6 +72,14 @@ export function startSink(world: SinkWorld, name: string): SimSink {
     return answer.promise;
   };
 
+  const profiles = createProfileFeed({
+    feed: tables.feed,
+    later(run) {
+      const feeding = scheduler.add({ owner: process, label: `${name} feeds profiles`, run });
+      return () => scheduler.remove(feeding);
+    },
+    log,
+  });
   let known: ReadonlySet<string> = new Set();
   const storeEvents = createStoreEvents({
     tables: {
@@ -96,8 +105,7 @@ export function startSink(world: SinkWorld, name: string): SimSink {
       await removeSurplus(tables.reconciliation, ids);
     },
     breathe: () => Promise.resolve(),
-    // Rebuilt from events and idempotent: not modelled.
-    profiles: { feed: () => Promise.resolve(), settle: () => Promise.resolve() },
+    profiles,
     onStored: () => undefined,
     now: () => scheduler.nowMs(),
     log,
@@ -123,6 +131,7 @@ export function startSink(world: SinkWorld, name: string): SimSink {
     maxBytes: 1_000_000,
     retryDelaysMs: [0],
     pause: (_delayMs, signal) => pause('waits', signal),
+    ...(switchedOff !== 'unfed' && { unfedFrom: profiles.unfedFrom }),
     newEpoch: () => (switchedOff === 'epochs' ? '' : `${name} ${++epochs}`),
     log,
   });
@@ -222,6 +231,7 @@ export function startSink(world: SinkWorld, name: string): SimSink {
         end(current, fault as Error);
         return new Map<number, Committed>();
       });
+      profiles.takeOver(topic, new Map([...positions].filter(([partition]) => membership.partitions.includes(partition))));
       const loops = Promise.all(membership.partitions.map(partition => consume(current, partition, positions.get(partition)?.offset ?? 0n)));
       // A member without partitions, too, lives until its heartbeat fails.
       await sessionEnd(current);
@@ -246,7 +256,7 @@ export function startSink(world: SinkWorld, name: string): SimSink {
       sink.reconciling = true;
       sink.foundNothing = false;
       reconcile({ tables: tables.reconciliation, log })
-        .then(({ removed, corrected }) => (sink.foundNothing = removed === 0 && corrected === 0))
+        .then(({ removed, corrected, repeated }) => (sink.foundNothing = removed + corrected + repeated === 0))
         .catch((fault: unknown) => scheduler.note(`    ${name}: a pass failed: ${String(fault)}`))
         .finally(() => (sink.reconciling = false));
     },

@@ -25,9 +25,11 @@ test('a sink’s metadata with another offset is somebody else’s commit; that 
   const plan = planOf([record(5), record(7)], 'e1');
   assert.equal(readCommit(4n, encodePlan(plan)), null);
   assert.equal(readCommit(4n, settledMetadata(5n, null, 'e1')), null);
-  assert.deepEqual(readCommit(5n, settledMetadata(5n, 8n, 'e1')), { plan: null, storedUpTo: 8n, epoch: 'e1' });
-  assert.deepEqual(readCommit(5n, `{"plan":1,"last":"7","count":2,"hash":"${plan.hash}"}`), { plan: { ...plan, epoch: '' }, storedUpTo: 4n, epoch: '' });
-  assert.deepEqual(readCommit(5n, '{"settled":1}'), { plan: null, storedUpTo: 4n, epoch: '' });
+  assert.deepEqual(readCommit(5n, settledMetadata(5n, 8n, 'e1')), { plan: null, storedUpTo: 8n, unfedFrom: null, epoch: 'e1' });
+  assert.deepEqual(readCommit(5n, settledMetadata(5n, null, '', 3n)), { plan: null, storedUpTo: 4n, unfedFrom: 3n, epoch: '' });
+  assert.equal(readCommit(5n, settledMetadata(5n, null, '', 5n))?.unfedFrom, null);
+  assert.deepEqual(readCommit(5n, `{"plan":1,"last":"7","count":2,"hash":"${plan.hash}"}`), { plan: { ...plan, epoch: '' }, storedUpTo: 4n, unfedFrom: null, epoch: '' });
+  assert.deepEqual(readCommit(5n, '{"settled":1}'), { plan: null, storedUpTo: 4n, unfedFrom: null, epoch: '' });
 });
 
 test('the hash tells any other records apart', () => {

@@ -8,6 +8,7 @@ import { migrate, readMigrations } from '../../src/sink/migrate.ts';
 import { createReconcileTables } from '../../src/sink/reconcile-tables.ts';
 import { reconcile } from '../../src/sink/reconcile.ts';
 import type { ReconcileResult } from '../../src/sink/reconcile.ts';
+import { createProfiles } from '../../src/sink/run.ts';
 import { packageRoot } from '../helpers/local.ts';
 import { sharedStack, testLog } from '../helpers/shared-stack.ts';
 
@@ -45,7 +46,7 @@ test('of two rows of one id the first stored stays; the other is a duplicate, an
   assert.deepEqual(await places('events'), ['1@1/20', '2@0/11']);
   assert.deepEqual(await places('event_ids'), ['1@1/20', '2@0/11']);
   assert.deepEqual(await places('outcomes', ", ' ', outcome, ' ', reason"), ['1@0/10 duplicate events/1/20', '1@2/5 duplicate events/1/20']);
-  assert.deepEqual(await pass(), { removed: 0, corrected: 0, eventIds: [] });
+  assert.deepEqual(await pass(), { removed: 0, corrected: 0, repeated: 0, eventIds: [] });
   assert.deepEqual((await clickhouse.rows('SELECT removed FROM reconciliations ORDER BY removed')).flat().map(Number), [0, 2]);
 });
 
@@ -71,6 +72,10 @@ test('what only the row said that went does not count in a profile any more', as
   await store(1, 0, 10, { secondsAgo: 9, user: 'ada' });
   await store(1, 1, 20, { hash: 8, user: 'bob' });
   await store(2, 1, 21, { user: 'bob' });
+  const profiles = createProfiles(clickhouse, testLog());
+  profiles.add({ topic: 'events', partition: 0, first: 10n, last: 10n });
+  profiles.add({ topic: 'events', partition: 1, first: 20n, last: 21n });
+  await profiles.close();
   const users = (): Promise<unknown[][]> => clickhouse.rows('SELECT user_id, toUInt32(events) FROM users ORDER BY user_id');
   assert.deepEqual(await users(), [['ada', 1], ['bob', 2]]);
   await pass();
@@ -111,6 +116,36 @@ test('an outcome of a record that is in events after all is removed, but not in 
   assert.equal((await pass()).corrected, 1);
   assert.deepEqual(await places('outcomes'), ['2@0/11', '3@0/12']);
   assert.deepEqual(await places('events'), ['1@0/10', '2@0/11']);
+});
+
+test('of outcomes and conflicts that say the same of one record the first stays', async () => {
+  const conflict = (n: number, partition: number, offset: number, secondsAgo: number): Promise<void> =>
+    clickhouse.command(`INSERT INTO conflicts (tenant, event_id, topic, partition, offset, raw, at) VALUES ('t', '${id(n)}', 'events', ${partition}, ${offset}, '{}', now64(3) - INTERVAL ${secondsAgo} SECOND)`);
+  for (const secondsAgo of [30, 20, 5]) await outcome(1, 0, 10, secondsAgo);
+  for (const secondsAgo of [30, 20]) await conflict(2, 0, 11, secondsAgo);
+  await outcome(2, 0, 11, 30);
+  await outcome(3, 0, 10, 20);
+  // Another thing is said of this one.
+  await clickhouse.command(`INSERT INTO outcomes (topic, partition, offset, tenant, event_id, outcome, reason) VALUES ('events', 0, 11, 't', '${id(2)}', 'conflict', '')`);
+  const [first] = await clickhouse.rows(`SELECT min(at) FROM outcomes WHERE event_id = '${id(1)}'`);
+  assert.equal((await pass(false)).repeated, 3);
+  assert.deepEqual(await places('outcomes', ", ' ', outcome"), ['1@0/10 duplicate', '2@0/11 conflict', '2@0/11 duplicate', '3@0/10 duplicate']);
+  assert.deepEqual(await places('conflicts'), ['2@0/11']);
+  assert.deepEqual((await clickhouse.rows(`SELECT at FROM outcomes WHERE event_id = '${id(1)}'`))[0], first);
+  assert.equal((await pass()).repeated, 0);
+});
+
+test('outcomes of one moment that nothing tells apart: a copy takes their place; and thousands at once', async () => {
+  await clickhouse.command(`INSERT INTO outcomes (topic, partition, offset, tenant, event_id, outcome, reason, at) SELECT 'events', 0, 10, 't', '${id(1)}', 'duplicate', '', now64(3) - INTERVAL 5 SECOND FROM numbers(2)`);
+  assert.equal((await pass()).repeated, 0);
+  assert.equal((await pass()).repeated, 2);
+  assert.deepEqual(await places('outcomes'), ['1@0/10']);
+  for (const secondsAgo of [9, 5]) {
+    await clickhouse.command(`INSERT INTO outcomes (topic, partition, offset, tenant, event_id, outcome, reason, at)
+      SELECT 'events', 1, number, 't', toUUID(concat('00000000-0000-4000-8000-', leftPad(toString(number), 12, '0'))), 'duplicate', '', now64(3) - INTERVAL ${secondsAgo} SECOND FROM numbers(4500) SETTINGS insert_deduplicate = 0`);
+  }
+  assert.equal((await pass()).repeated, 4_500);
+  assert.deepEqual((await clickhouse.rows('SELECT count() FROM outcomes')).flat().map(Number), [4_501]);
 });
 
 test('a pass looks back from the last one, and a crash before its end costs nothing', async () => {

@@ -45,7 +45,7 @@ const store = (events: readonly StorableEvent[], token: string, replay = false, 
     findLetters: (ids, ended) => findLetters(clickhouse, ids, ended),
     suppressions: { refresh: async () => undefined, has: () => false },
     makeSingle: async () => undefined,
-    profiles: { feed: async () => undefined, settle: async () => undefined },
+    profiles: { add: () => undefined },
     onStored: () => undefined,
     log: testLog(),
   })({ ...place, records: events.map(({ offset }) => ({ offset, key: null, value: Buffer.from('v'), timestampMs: 1, header: () => null, headers: () => [] })), token, replay });
@@ -97,6 +97,22 @@ test('what is dropped because another sink used the token, between the look-up a
   await store([storable('a', 0n), storable('b', 1n)], 'planned', true, [], overtaken);
   assert.deepEqual([await rows('events'), await rows('event_ids'), await rows('outcomes')], [['0/0', '0/1'], ['0/0', '0/1'], []]);
   assert.deepEqual((await clickhouse.rows('SELECT count() FROM events')).flat().map(Number), [2]);
+});
+
+test('what is dropped because the token was used by rows that a reconciliation took away since is stored all the same', async () => {
+  // Two ids of one batch: the first time only one was to be stored, and afterwards it was found elsewhere, too.
+  await createEventTables(clickhouse).insertEvents(place, [storable('b', 1n)], 'planned');
+  await clickhouse.command('ALTER TABLE events DELETE WHERE offset = 1 SETTINGS mutations_sync = 2');
+  await clickhouse.command('ALTER TABLE event_ids DELETE WHERE offset = 1 SETTINGS mutations_sync = 2');
+  await createEventTables(clickhouse).insertEvents({ ...place, partition: 1 }, [storable('b', 7n)], 'elsewhere');
+  await replay([storable('a', 0n), storable('b', 1n)], 'planned');
+  assert.deepEqual([await rows('events'), await rows('event_ids'), await rows('outcomes')], [['0/0', '1/7'], ['0/0', '1/7'], ['0/1']]);
+});
+
+test('rows that ClickHouse drops again and again are never passed over', async () => {
+  const tables = createEventTables(clickhouse);
+  const dropping = { ...tables, insertEvents: async () => new Map() };
+  await assert.rejects(store([storable('a', 0n)], 'planned', true, [], dropping), { code: 'clickhouse_unavailable' });
 });
 
 test('a replay takes for stored what stands at its place with another time, from a topic that was made again', async () => {
