@@ -6,6 +6,7 @@ import { eventColumns, eventRow } from '../src/event/row.ts';
 import { createClickHouse } from '../src/sink/clickhouse.ts';
 import type { ClickHouse } from '../src/sink/clickhouse.ts';
 import { migrate, readMigrations } from '../src/sink/migrate.ts';
+import { createProfiles } from '../src/sink/run.ts';
 import { packageRoot } from '../test/helpers/local.ts';
 import { freshConfigOn, testLog } from '../test/helpers/shared-stack.ts';
 import { makeBed } from './harness/bed.ts';
@@ -33,6 +34,7 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 /** Each user has an identify with six traits and two more events, every second one also an anonymous id with an event of its own. */
 async function readProfiles(bed: Bed, users: number, onProgress: (line: string) => void): Promise<{ table: Table; check: Check }> {
   const clickhouse = await database(bed);
+  const profiles = createProfiles(clickhouse, testLog());
   try {
     for (let made = 0; made < users; made += usersAtOnce) {
       // Event 0 identifies, 1 is the user's, 2 the anonymous id's, which every second user has.
@@ -43,6 +45,8 @@ async function readProfiles(bed: Bed, users: number, onProgress: (line: string) 
           k = 0 ? map('email', concat('"u', toString(n), '@example.com"'), 'name', '"Some Name"', 'plan', '"pro"', 'age', toString(n % 90), 'company', '{"id":"c1","size":5}', 'gone', 'null') : map(), 'bench', number
         FROM (SELECT number, intDiv(number, 3) AS n, number % 3 AS k FROM numbers(${made * 3}, ${Math.min(usersAtOnce, users - made) * 3}))
         SETTINGS max_insert_block_size = 1000000, max_partitions_per_insert_block = 0, insert_deduplicate = 0`);
+      profiles.add({ topic: 'bench', partition: 0, first: BigInt(made * 3), last: BigInt(Math.min(made + usersAtOnce, users) * 3 - 1) });
+      await profiles.flush();
       if (made % 250_000 === 0) onProgress(`${made} of ${users} users`);
     }
     const one = (): Promise<unknown[][]> => clickhouse.rows('SELECT * FROM users WHERE tenant = {tenant: String} AND user_id = {id: String}', { tenant: 't', id: `user-${Math.floor(Math.random() * users)}` });
@@ -80,29 +84,35 @@ function mixedEvent(number: number): CanonicalEvent {
   };
 }
 
-/** Blocks of mixed events, in turns into a database with profiles and one without. */
+/** Blocks of mixed events, in turns into a database with profiles and one without: one block, and ten whose profiles are fed together. */
 async function insertBlocks(bed: Bed, rounds: number): Promise<Table> {
-  const withViews = await database(bed);
-  const without = await database(bed);
+  const clickhouse = await database(bed);
   try {
-    await without.command('DROP TABLE profile_feed_of_events');
+    const profiles = createProfiles(clickhouse, testLog());
     const rows: string[][] = [];
-    for (const size of [100, 4_000, 20_000]) {
-      const times: Record<'with' | 'without', number[]> = { with: [], without: [] };
+    let offset = 0;
+    for (const [size, blocks] of [[100, 1], [100, 10], [4_000, 1], [20_000, 1]] as const) {
+      const inserts: number[] = [];
+      const feeds: number[] = [];
       for (let round = 0; round < 5 * rounds; round++) {
-        const lines = Array.from({ length: size }, (_none, index) => {
-          const event = mixedEvent(index);
-          return eventRow(event, { topic: 'bench', partition: 0, offset: BigInt(round * size + index), eventId: eventId(event.tenant, event.messageId), source: 'http', key: null, contentHash: '0' });
-        });
-        const block = { table: 'events', columns: eventColumns, lines, token: randomUUID() };
-        for (const which of round % 2 === 0 ? (['with', 'without'] as const) : (['without', 'with'] as const)) times[which].push(await timed(() => (which === 'with' ? withViews : without).insert(block)));
+        const first = offset;
+        const made = Array.from({ length: blocks }, () => ({
+          table: 'events', columns: eventColumns, token: randomUUID(),
+          lines: Array.from({ length: size }, (_none, index) => {
+            const event = mixedEvent(index);
+            return eventRow(event, { topic: 'bench', partition: 0, offset: BigInt(offset++), eventId: eventId(event.tenant, event.messageId), source: 'http', key: null, contentHash: '0' });
+          }),
+        }));
+        inserts.push(await timed(async () => { for (const block of made) await clickhouse.insert(block); }));
+        profiles.add({ topic: 'bench', partition: 0, first: BigInt(first), last: BigInt(offset - 1) });
+        feeds.push(await timed(() => profiles.flush()));
       }
-      rows.push([size.toLocaleString('en-US'), spread(figureOf(times.without)), spread(figureOf(times.with)), short(median(times.with) / median(times.without))]);
+      rows.push([`${blocks} × ${size.toLocaleString('en-US')}`, spread(figureOf(inserts)), spread(figureOf(feeds)), short(median(feeds) / median(inserts))]);
     }
-    return { title: 'What profiles cost an insert', unit: 'ms, medians in turns (least–most)', columns: ['rows', 'without', 'with profiles', 'ratio'], rows };
+    await profiles.close();
+    return { title: 'What profiles cost beside the inserts', unit: 'ms, medians (least–most); a sink feeds profiles once a second, for all inserts of it together', columns: ['inserts × rows', 'the inserts', 'feeding profiles', 'ratio'], rows };
   } finally {
-    await withViews.close();
-    await without.close();
+    await clickhouse.close();
   }
 }
 

@@ -28,15 +28,15 @@ export interface OffsetRange {
 
 export interface ProfileFeed {
   /** Rows of `events` that stand there are to be in profiles soon. */
-  add(range: OffsetRange): void;
+  add: (range: OffsetRange) => void;
   /** The commits that a session of the group begins with, by partition: what profiles lack by them waits from now on. */
-  takeOver(topic: string, commits: ReadonlyMap<number, { offset: bigint | null; metadata: string }>): void;
+  takeOver: (topic: string, commits: ReadonlyMap<number, { offset: bigint | null; metadata: string }>) => void;
   /** The first offset of the partition that may not be in profiles yet; null: all that was added is. */
-  unfedFrom(topic: string, partition: number): bigint | null;
+  unfedFrom: (topic: string, partition: number) => bigint | null;
   /** Feeds what waits. Throws ClickHouse's faults; what could not be fed waits on. */
-  flush(): Promise<void>;
+  flush: () => Promise<void>;
   /** Flushes once more; what cannot be fed is left to who takes the partitions over. */
-  close(): Promise<void>;
+  close: () => Promise<void>;
 }
 
 export interface ProfileFeedOptions {

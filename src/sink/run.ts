@@ -44,7 +44,7 @@ export interface Sink {
   /** To be told of every session of a group of events, before its first batch. */
   takeOver: ProfileFeed['takeOver'];
   /** When no batch comes any more. */
-  close(): Promise<void>;
+  close: ProfileFeed['close'];
 }
 
 /** Profiles of the tables of a ClickHouse. */
