@@ -29,7 +29,7 @@ export interface OffsetRange {
 export interface ProfileFeed {
   /** Rows of `events` that stand there are to be in profiles soon. */
   add: (range: OffsetRange) => void;
-  /** The commits that a session of the group begins with, by partition: what profiles lack by them waits from now on. */
+  /** The commits that a session of the group begins with, by partition: what profiles lack by them waits from now on. Where somebody else has set the offset, what was stored last below it. */
   takeOver: (topic: string, commits: ReadonlyMap<number, { offset: bigint | null; metadata: string }>) => void;
   /** The first offset of the partition that may not be in profiles yet; null: all that was added is. */
   unfedFrom: (topic: string, partition: number) => bigint | null;
@@ -49,6 +49,8 @@ export interface ProfileFeedOptions {
 
 /** Milliseconds from a stored batch to its profiles. */
 const feedAfterMs = 1_000;
+/** More than a sink leaves unfed of a partition when it is killed. */
+const recentOffsets = 100_000n;
 /** What one statement takes on. */
 const offsetsAtOnce = 50_000n;
 
@@ -108,8 +110,10 @@ export function createProfileFeed({ feed, later = afterASecond, log }: ProfileFe
     add,
     takeOver(topic, commits) {
       for (const [partition, { offset, metadata }] of commits) {
-        const first = readCommit(offset, metadata)?.unfedFrom ?? null;
-        if (first !== null && offset !== null && first < offset) add({ topic, partition, first, last: offset - 1n });
+        if (offset === null) continue;
+        const commit = readCommit(offset, metadata);
+        const first = commit === null ? offset - (offset < recentOffsets ? offset : recentOffsets) : commit.unfedFrom;
+        if (first !== null && first < offset) add({ topic, partition, first, last: offset - 1n });
       }
     },
     unfedFrom(topic, partition) {

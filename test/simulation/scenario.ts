@@ -69,9 +69,9 @@ function mayLandAfterItsToken({ lateRequests, stops, compaction, shortFetches, r
   return plansChange && (lateRequests || stops);
 }
 
-/** Whether a row may stay out of profiles: where a tool drops the metadata of a commit, or nobody reads a record again whose row came late. */
-export function mayLackProfiles({ rewinds, compaction }: Scenario): boolean {
-  return rewinds || compaction;
+/** Whether a row may stay out of profiles: where nobody reads a record again whose row came late. */
+export function mayLackProfiles({ compaction }: Scenario): boolean {
+  return compaction;
 }
 
 /**

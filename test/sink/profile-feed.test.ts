@@ -80,12 +80,14 @@ test('who takes a partition over feeds what its commit says, whatever the batche
     [2, { offset: 9n, metadata: settledMetadata(9n) }],
     // Set back by a tool that keeps the metadata, and one that does not.
     [3, { offset: 7n, metadata: settledMetadata(9n, null, '', 4n) }],
-    [4, { offset: 7n, metadata: '' }],
+    [4, { offset: 200_000n, metadata: '' }],
     [5, { offset: null, metadata: '' }],
+    [6, { offset: 0n, metadata: '' }],
   ]));
   assert.deepEqual([feed.unfedFrom('t', 0), feed.unfedFrom('t', 1)], [4n, 12n]);
+  assert.deepEqual([feed.unfedFrom('t', 2), feed.unfedFrom('t', 3), feed.unfedFrom('t', 4), feed.unfedFrom('t', 5), feed.unfedFrom('t', 6)], [null, 0n, 100_000n, null, null]);
   await tick();
-  assert.deepEqual(fed, [['t/0/4-8', 't/1/12-19']]);
+  assert.deepEqual(fed, [['t/0/4-8', 't/1/12-19', 't/3/0-6'], ['t/4/100000-149999'], ['t/4/150000-199999']]);
 });
 
 test('closing feeds what waits; what cannot be fed is left to the next owner', async () => {

@@ -94,6 +94,10 @@ export async function verify(config: Config, clickhouse: ClickHouseClient, truth
   const unmatched = await ask<{ n: number; m: number }>(clickhouse, `
     SELECT (SELECT count() FROM events WHERE event_id NOT IN (SELECT event_id FROM event_ids)) AS n, (SELECT count() FROM event_ids WHERE event_id NOT IN (SELECT event_id FROM events)) AS m`);
 
+  const faceless = await ask<{ place: string }>(clickhouse, `
+    SELECT concat(toString(partition), '/', toString(offset)) AS place FROM events
+    WHERE topic = '${topic}' AND (user_id != '' OR anonymous_id != '' OR email != '') AND event_id NOT IN (SELECT event_id FROM profile_facts WHERE kind = 'event')`);
+
   const onTopic = new Map(truth.map(record => [record.place, record]));
   if (onTopic.size !== truth.length) fault(`the topic was read wrongly: ${truth.length} records at ${onTopic.size} places`);
   for (const place of acknowledged) if (!onTopic.has(place)) fault(`acknowledged by Kafka and not on the topic: ${place}`);
@@ -146,6 +150,8 @@ export async function verify(config: Config, clickhouse: ClickHouseClient, truth
   }
   if (Number(unmatched[0]?.n) > 0) fault(`${unmatched[0]?.n} rows of events lack their id in event_ids`);
   if (Number(unmatched[0]?.m) > 0) fault(`${unmatched[0]?.m} ids in event_ids have no row in events`);
+
+  for (const { place } of faceless) fault(`in no profile: the row of ${place}`);
 
   const kinds: Record<string, number> = {};
   for (const { outcome } of outcomes) kinds[outcome] = (kinds[outcome] ?? 0) + 1;
