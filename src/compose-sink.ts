@@ -81,7 +81,7 @@ export async function startSink(config: Config, endpoints: Endpoints, deps: Deps
     onFatal,
     onGap: meter.onGap,
   };
-  const ofEvents = (topic: string): Pick<SubscribeOptions, 'partitionsConcurrently' | 'onSession'> => ({ partitionsConcurrently: 3, onSession: commits => sink.takeOver(topic, commits) });
+  const ofEvents = (topic: string): Pick<SubscribeOptions, 'partitionsConcurrently' | 'onSession'> => ({ partitionsConcurrently: 16, onSession: commits => sink.takeOver(topic, commits) });
   const onEvents: BatchHandler = batch => sink.events(withRecords(batch, eventRecord));
   const reconciliation = startReconciliation({
     tables: createReconcileTables(clickhouse),

@@ -5,6 +5,7 @@ import type { IncomingBatch, Store } from './partitions.ts';
 import { createStoreDeadLetters, findLetters } from './store-dead-letters.ts';
 import type { DeadLetterRecord } from './store-dead-letters.ts';
 import { createEventTables } from './event-tables.ts';
+import { gatherLookUps } from './gather-look-ups.ts';
 import { createStoreEvents } from './store-events.ts';
 import type { BuryDeadLetters, EventRecord, ReadEvents, StoreResult } from './store-events.ts';
 import { createProfileFeed, feedFrom } from './profile-feed.ts';
@@ -54,9 +55,10 @@ export function createProfiles(clickhouse: ClickHouse, log: Log): ProfileFeed {
 
 /** How events are stored in the tables of a ClickHouse. */
 export function createEventStore({ clickhouse, onStored = () => undefined, contractsChange, ...options }: EventStoreOptions): Store<EventRecord> {
+  const tables = createEventTables(clickhouse);
   return createStoreEvents({
     ...options,
-    tables: createEventTables(clickhouse),
+    tables: { ...tables, findIds: gatherLookUps(tables.findIds) },
     suppressions: createSuppressions(clickhouse),
     ...(contractsChange === true && { findLetters: (ids, signal) => findLetters(clickhouse, ids, signal) }),
     makeSingle: async (ids, signal) => void (await removeSurplus(createReconcileTables(clickhouse), ids, signal)),
