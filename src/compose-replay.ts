@@ -72,7 +72,8 @@ export async function replay(options: ReplayOptions, config: Config, endpoints: 
         },
       };
     }
-    await finishOthers(clickhouse, log);
+    // Rows that are copied after the exchange are fed by nobody else.
+    if ((await finishOthers(clickhouse, log)) > 0) await rebuildProfiles({ clickhouse: patient, log, signal });
     const store = createEventStore({
       clickhouse, read, bury: buryIn(publisher, config.topic.deadLetters), profiles, log,
       onStored(result) {
@@ -85,13 +86,15 @@ export async function replay(options: ReplayOptions, config: Config, endpoints: 
   };
 
   try {
-    return await replayCommand(options, {
+    const code = await replayCommand(options, {
       topics: [config.topic.events, ...config.topics.map(({ name }) => name)],
       findRanges: (topic, fromMs, toMs) => findRanges(connection, topic, groupOf(config, topic), fromMs, toMs, log),
       startPass,
       rebuildProfiles: (fromScratch, ended) => rebuildProfiles({ clickhouse: patient, log, signal: ended, fromScratch }),
       terminal, now: () => performance.now(), signal,
     });
+    await profiles.flush();
+    return code;
   } finally {
     await profiles.close();
     await publisher.close();

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../errors.ts';
 import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { createClickHouse } from './clickhouse.ts';
 import type { ClickHouse, ClickHouseConnection } from './clickhouse.ts';
+import { insertsEnded } from './inserts-ended.ts';
 
 export interface Migration {
   /** NNNN of its file name. */
@@ -35,9 +35,6 @@ export function splitStatements(text: string): string[] {
 
 /** For one statement: some of them copy a table. */
 const migrationTimeoutMs = 30 * 60_000;
-const insertsPollMs = 200;
-/** For inserts that cannot be seen. */
-const unseenInsertsMs = 3_000;
 
 /**
  * Brings a database up to the last migration: makes the database, applies what is not recorded in `migrations`, in order, once.
@@ -62,7 +59,11 @@ export async function migrate(connection: ClickHouseConnection, migrations: read
     const applied = new Map(rows.map(([version, hash]) => [Number(version), String(hash)]));
     for (const migration of migrations) {
       const before = applied.get(migration.version);
-      if (before === migration.hash) continue;
+      if (before === migration.hash) {
+        // Another sink that began at the same moment may have made a view after this one had dropped it.
+        for (const statement of migration.statements) if (statement.startsWith('DROP VIEW IF EXISTS ')) await clickhouse.command(statement);
+        continue;
+      }
       if (before !== undefined) {
         throw new MillraceError('migration_changed', `${migration.name} was applied to ${database} and has been edited since`, {
           hint: 'Restore the file, and put the change into the next number.',
@@ -77,26 +78,6 @@ export async function migrate(connection: ClickHouseConnection, migrations: read
     }
   } finally {
     await Promise.all([clickhouse.close(), patient.close()]);
-  }
-}
-
-/**
- * Resolves when no insert is under way that was so when it was called. One that began before a table was made again feeds, through its
- * view, the table that was, however long it takes: whoever looks for what it left out must come after it.
- */
-async function insertsEnded(clickhouse: ClickHouse): Promise<void> {
-  const inserts = `FROM system.processes WHERE query_kind = 'Insert' AND current_database = currentDatabase()`;
-  const rows = await clickhouse.rows(`SELECT groupArray(query_id) ${inserts}`).catch(async (thrown: unknown) => {
-    if (!(thrown instanceof MillraceError) || thrown.code !== 'clickhouse_refused') throw thrown;
-    // A user without a grant on it can see none of them: a pause has to do.
-    await sleep(unseenInsertsMs);
-    return [];
-  });
-  const running = (rows[0]?.[0] ?? []) as string[];
-  for (let left = running.length; left > 0; ) {
-    await sleep(insertsPollMs);
-    const [count] = await clickhouse.rows(`SELECT count() ${inserts} AND query_id IN {running: Array(String)}`, { running });
-    left = Number(count?.[0]);
   }
 }
 

@@ -4,6 +4,7 @@ import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { cutBatch, encodePlan, planOf, planToken, readCommit, settledMetadata } from './plan.ts';
 import type { Plan, PlannedRecord } from './plan.ts';
+import type { Unfed } from './profile-feed.ts';
 
 /*
  * Planned batches: how a partition's records are stored exactly once, whatever dies in between.
@@ -70,8 +71,8 @@ export interface PartitionsOptions<R extends PlannedRecord> {
   pause?: (delayMs: number, signal: AbortSignal) => Promise<void>;
   /** The fault for which a batch of the partition waits, at every failed try; null when it waits no more. */
   onWaiting?: (topic: string, partition: number, error: Error | null) => void;
-  /** The first offset of the partition that is stored and may not be in profiles yet (profile-feed.ts). Default: there is none. */
-  unfedFrom?: (topic: string, partition: number) => bigint | null;
+  /** What of the partition is stored and may not be in profiles yet (profile-feed.ts). Default: nothing. */
+  unfed?: (topic: string, partition: number) => Unfed | null;
   /** Digest of the contracts that are in force. Default: none are. */
   rules?: () => string;
   /** Eight hex digits. */
@@ -97,7 +98,7 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
   const delaysMs = options.retryDelaysMs ?? defaultDelaysMs;
   const pause = options.pause ?? pauseByTimer;
   const rules = options.rules ?? (() => '');
-  const unfedFrom = options.unfedFrom ?? (() => null);
+  const unfedOf = options.unfed ?? (() => null);
   const newEpoch = options.newEpoch ?? (() => randomBytes(4).toString('hex'));
   const states = new Map<string, PartitionState>();
 
@@ -176,7 +177,7 @@ export function createPartitions<R extends PlannedRecord>(options: PartitionsOpt
       const records = cutBatch(rest, maxRows, maxBytes);
       const plan = records.length > 0 ? planOf(records, state.epoch, rules()) : null;
       // One commit says both that the batch before is done and what comes next.
-      const unfed = unfedFrom(batch.topic, batch.partition);
+      const unfed = unfedOf(batch.topic, batch.partition);
       await batch.commit(plan?.first ?? batch.endOffset, plan === null ? settledMetadata(batch.endOffset, state.highest, state.epoch, unfed) : encodePlan(plan, state.highest, unfed));
       if (plan === null) break;
       await settle(batch, state, plan, records, state.highest !== null && plan.first <= state.highest);

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { placedId } from './event-tables.ts';
+import type { Unfed } from './profile-feed.ts';
 
 /** A record as far as planning needs it. */
 export interface PlannedRecord {
@@ -56,30 +57,35 @@ export function planOf(records: readonly PlannedRecord[], epoch = '', rules = ''
 /**
  * As commit metadata. `first` is the committed offset itself, and is said once more as `at`: a tool may set the offset back and keep the
  * metadata. `storedUpTo` is the highest offset that may be stored already, kept while it lies beyond the plan: whoever takes over must
- * know that the group was set back. `unfedFrom` is the first offset whose row may not be in profiles yet, kept while it lies below the
- * plan (profile-feed.ts). Kafka takes 4,096 bytes; this is some 220.
+ * know that the group was set back. `unfed` says which rows may not be in profiles yet, kept while it begins below the
+ * plan (profile-feed.ts). Kafka takes 4,096 bytes; this is some 240.
  */
-export function encodePlan({ first, last, count, hash, epoch, rules }: Plan, storedUpTo: bigint | null = null, unfedFrom: bigint | null = null): string {
+export function encodePlan({ first, last, count, hash, epoch, rules }: Plan, storedUpTo: bigint | null = null, unfed: Unfed | null = null): string {
   return JSON.stringify({
     plan: 1, at: String(first), last: String(last), count, hash, ...(epoch !== '' && { epoch }), ...(rules !== '' && { rules }),
-    ...(storedUpTo !== null && storedUpTo > last && { stored: String(storedUpTo) }), ...(unfedFrom !== null && unfedFrom < first && { unfed: String(unfedFrom) }),
+    ...(storedUpTo !== null && storedUpTo > last && { stored: String(storedUpTo) }), ...unfedMembers(unfed, first),
   });
 }
 
 /** What is committed with an offset below which everything is settled, and nothing is under way. */
-export function settledMetadata(offset: bigint, storedUpTo: bigint | null = null, epoch = '', unfedFrom: bigint | null = null): string {
+export function settledMetadata(offset: bigint, storedUpTo: bigint | null = null, epoch = '', unfed: Unfed | null = null): string {
   return JSON.stringify({
     settled: 1, at: String(offset), ...(epoch !== '' && { epoch }),
-    ...(storedUpTo !== null && storedUpTo >= offset && { stored: String(storedUpTo) }), ...(unfedFrom !== null && unfedFrom < offset && { unfed: String(unfedFrom) }),
+    ...(storedUpTo !== null && storedUpTo >= offset && { stored: String(storedUpTo) }), ...unfedMembers(unfed, offset),
   });
+}
+
+function unfedMembers(unfed: Unfed | null, below: bigint): { unfed?: string; since?: number } {
+  if (unfed === null || unfed.from >= below) return {};
+  return { unfed: String(unfed.from), ...(unfed.sinceMs !== null && { since: unfed.sinceMs }) };
 }
 
 export interface SinkCommit {
   plan: Plan | null;
   /** The highest offset of which something may be stored, except what the plan names. */
   storedUpTo: bigint;
-  /** The first offset below the committed one whose row may not be in profiles yet, or null. */
-  unfedFrom: bigint | null;
+  /** Which rows below the committed offset may not be in profiles yet. */
+  unfed: Unfed | null;
   epoch: string;
 }
 
@@ -100,7 +106,7 @@ export function readCommit(committed: bigint | null, metadata: string): SinkComm
   const plan = version === 1 && isOffset(last) && typeof count === 'number' && typeof hash === 'string' ? { first: committed, last: BigInt(last), count, hash, epoch, rules } : null;
   if (plan === null && said['settled'] !== 1) return null;
   const stored = isOffset(said['stored']) ? BigInt(said['stored']) : -1n;
-  return { plan, storedUpTo: stored > committed - 1n ? stored : committed - 1n, unfedFrom: isOffset(said['unfed']) ? BigInt(said['unfed']) : null, epoch };
+  return { plan, storedUpTo: stored > committed - 1n ? stored : committed - 1n, unfed: isOffset(said['unfed']) ? { from: BigInt(said['unfed']), sinceMs: typeof said['since'] === 'number' ? said['since'] : null } : null, epoch };
 }
 
 function isOffset(text: unknown): text is string {

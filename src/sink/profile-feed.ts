@@ -18,12 +18,22 @@ import { readCommit } from './plan.ts';
  * Feeding may be repeated: profiles are states that repeats cannot change (docs/adr/0003-profiles.md).
  */
 
-/** Offsets of a partition, both among them. */
+/** Offsets of a partition, both among them; and what is known of their rows, so that ClickHouse need not look for them everywhere. */
 export interface OffsetRange {
   topic: string;
   partition: number;
   first: bigint;
   last: bigint;
+  /** The least and the greatest `timestamp`, milliseconds since the epoch. */
+  times?: { fromMs: number; toMs: number } | undefined;
+  /** Stored no longer ago; milliseconds. Goes by how long ago ClickHouse was asked to, so no clock needs to agree with another. */
+  storedWithinMs?: number | undefined;
+}
+
+/** What a commit says of profiles: from which offset on rows may not be in them, and since when these may have been stored, by the sink's clock (null: nobody knows). */
+export interface Unfed {
+  from: bigint;
+  sinceMs: number | null;
 }
 
 export interface ProfileFeed {
@@ -31,11 +41,11 @@ export interface ProfileFeed {
   add: (range: OffsetRange) => void;
   /** The commits that a session of the group begins with, by partition: what profiles lack by them waits from now on. Where somebody else has set the offset, what was stored last below it. */
   takeOver: (topic: string, commits: ReadonlyMap<number, { offset: bigint | null; metadata: string }>) => void;
-  /** The first offset of the partition that may not be in profiles yet; null: all that was added is. */
-  unfedFrom: (topic: string, partition: number) => bigint | null;
+  /** What of the partition may not be in profiles yet; null: all that was added is. */
+  unfed: (topic: string, partition: number) => Unfed | null;
   /** Feeds what waits. Throws ClickHouse's faults; what could not be fed waits on. */
   flush: () => Promise<void>;
-  /** Flushes once more; what cannot be fed is left to who takes the partitions over. */
+  /** Flushes once more, for some seconds; what cannot be fed is left to who takes the partitions over. */
   close: () => Promise<void>;
 }
 
@@ -44,44 +54,65 @@ export interface ProfileFeedOptions {
   feed: (ranges: readonly OffsetRange[], signal: AbortSignal) => Promise<void>;
   /** Runs the work some time later; answers how to call that off. Default: a timer of a second. */
   later?: (work: () => void) => () => void;
+  /** Milliseconds of a clock that only runs forward, and of the time of day. */
+  now?: () => number;
+  clock?: () => number;
   log: Log;
 }
 
 /** Milliseconds from a stored batch to its profiles. */
 const feedAfterMs = 1_000;
-/** More than a sink leaves unfed of a partition when it is killed. */
-const recentOffsets = 100_000n;
+/** How long closing waits for ClickHouse. */
+const closeGraceMs = 5_000;
 /** What one statement takes on. */
 const offsetsAtOnce = 50_000n;
+const rangesAtOnce = 500;
+/** More than a sink leaves unfed of a partition when it is killed. */
+const recentOffsets = 100_000n;
+/** Longer than a request is on its way. */
+const onTheWayMs = 5 * 60_000;
+/** By how much the clock of the sink that was killed may have been wrong. */
+const clockMs = 24 * 60 * 60_000;
 
-export function createProfileFeed({ feed, later = afterASecond, log }: ProfileFeedOptions): ProfileFeed {
+/** A range that waits. `storedAt`: when its rows were stored at the earliest, by this process' clock. */
+interface Waiting extends Omit<OffsetRange, 'storedWithinMs'> {
+  storedAt: number | null;
+}
+
+export function createProfileFeed({ feed, later = afterASecond, now = () => performance.now(), clock = Date.now, log }: ProfileFeedOptions): ProfileFeed {
   const stop = new AbortController();
-  let waiting = new Map<string, OffsetRange>();
-  let underWay: readonly OffsetRange[] = [];
+  const takenOver = new Map<string, string>();
+  let waiting: Waiting[] = [];
+  let underWay: Waiting[] = [];
   let flushing: Promise<void> = Promise.resolve();
   let callOff: (() => void) | null = null;
+  let closing = false;
   let failures = 0;
 
-  const add = (range: OffsetRange): void => {
-    const key = `${range.topic}/${range.partition}`;
-    const before = waiting.get(key);
-    waiting.set(key, before === undefined ? range : { ...range, first: before.first < range.first ? before.first : range.first, last: before.last > range.last ? before.last : range.last });
+  const wait = (range: Waiting): void => {
+    const at = waiting.findIndex(other => touches(other, range));
+    const before = waiting[at];
+    if (before === undefined) waiting.push(range);
+    else waiting[at] = merged(before, range);
     schedule();
   };
+  const add = ({ storedWithinMs, ...range }: OffsetRange): void => wait({ ...range, storedAt: storedWithinMs === undefined ? null : now() - storedWithinMs });
 
   const flushNow = async (): Promise<void> => {
-    underWay = [...waiting.values()].flatMap(cut);
-    waiting = new Map();
+    underWay = waiting.flatMap(cut);
+    waiting = [];
     try {
       while (underWay.length > 0) {
         const some = atOnce(underWay);
-        await feed(some, stop.signal);
+        await feed(some.map(({ storedAt, ...range }) => ({ ...range, ...(storedAt !== null && { storedWithinMs: now() - storedAt + onTheWayMs }) })), stop.signal);
         underWay = underWay.slice(some.length);
       }
     } catch (thrown) {
-      const left = underWay;
+      // What failed comes last the next time: it may be to blame, and others are not to wait for it.
+      const failed = atOnce(underWay);
+      const left = [...underWay.slice(failed.length), ...failed];
       underWay = [];
-      for (const range of left) add(range);
+      for (const range of left) wait(range);
       throw thrown;
     }
   };
@@ -90,19 +121,17 @@ export function createProfileFeed({ feed, later = afterASecond, log }: ProfileFe
     flushing = result.catch(() => undefined);
     return result;
   };
+  const failed = (thrown: unknown): void => {
+    if (failures++ === 0) note(log, 'profiles_wait', { error: asError(thrown).message });
+  };
 
   const schedule = (): void => {
-    if (callOff !== null || stop.signal.aborted) return;
+    if (callOff !== null || closing) return;
     callOff = later(() => {
-      flush().then(
-        () => (failures = 0),
-        (thrown: unknown) => {
-          if (failures++ === 0) note(log, 'profiles_wait', { error: asError(thrown).message });
-        },
-      ).finally(() => {
+      void flush().then(() => (failures = 0), failed).then(() => {
         callOff = null;
-        if (waiting.size > 0) schedule();
-      }).catch((fault: unknown) => log.error({ err: asError(fault) }, 'feeding profiles failed'));
+        if (waiting.length > 0) schedule();
+      });
     });
   };
 
@@ -111,20 +140,34 @@ export function createProfileFeed({ feed, later = afterASecond, log }: ProfileFe
     takeOver(topic, commits) {
       for (const [partition, { offset, metadata }] of commits) {
         if (offset === null) continue;
+        // This process has it in hand already.
+        const key = `${topic}/${partition}`;
+        const said = `${offset} ${metadata}`;
+        if (takenOver.get(key) === said) continue;
+        takenOver.set(key, said);
         const commit = readCommit(offset, metadata);
-        const first = commit === null ? offset - (offset < recentOffsets ? offset : recentOffsets) : commit.unfedFrom;
-        if (first !== null && first < offset) add({ topic, partition, first, last: offset - 1n });
+        const unfed = commit === null ? { from: offset - (offset < recentOffsets ? offset : recentOffsets), sinceMs: null } : commit.unfed;
+        // The plan's rows too: its records may be gone when they are asked for again.
+        const first = unfed?.from ?? commit?.plan?.first ?? offset;
+        const last = commit?.plan?.last ?? offset - 1n;
+        const sinceMs = unfed?.sinceMs ?? null;
+        if (first <= last) wait({ topic, partition, first, last, storedAt: sinceMs === null ? null : now() - (clock() - sinceMs) - clockMs });
       }
     },
-    unfedFrom(topic, partition) {
-      const own = [...underWay.filter(range => range.topic === topic && range.partition === partition), waiting.get(`${topic}/${partition}`)];
-      return own.reduce<bigint | null>((least, range) => (range !== undefined && (least === null || range.first < least) ? range.first : least), null);
+    unfed(topic, partition) {
+      const own = [...underWay, ...waiting].filter(range => range.topic === topic && range.partition === partition);
+      const [first] = own;
+      if (first === undefined) return null;
+      const storedAt = own.reduce<number | null>((least, range) => earlier(least, range.storedAt), first.storedAt);
+      return { from: own.reduce((least, range) => (range.first < least ? range.first : least), first.first), sinceMs: storedAt === null ? null : Math.floor(clock() - (now() - storedAt)) };
     },
     flush,
     async close() {
+      closing = true;
       callOff?.();
-      await flush().catch((thrown: unknown) => note(log, 'profiles_wait', { error: asError(thrown).message }));
-      stop.abort(new Error('closed'));
+      const patience = setTimeout(() => stop.abort(new Error('closing')), closeGraceMs);
+      await flush().catch(failed);
+      clearTimeout(patience);
     },
   };
 }
@@ -134,17 +177,36 @@ function afterASecond(work: () => void): () => void {
   return () => clearTimeout(timer);
 }
 
-function cut({ first, last, ...partition }: OffsetRange): OffsetRange[] {
-  const pieces: OffsetRange[] = [];
-  for (let from = first; from <= last; from += offsetsAtOnce) pieces.push({ ...partition, first: from, last: from + offsetsAtOnce - 1n < last ? from + offsetsAtOnce - 1n : last });
+/** Null is "nobody knows". */
+function earlier(a: number | null, b: number | null): number | null {
+  return a === null || b === null ? null : Math.min(a, b);
+}
+
+function touches(a: Waiting, b: Waiting): boolean {
+  return a.topic === b.topic && a.partition === b.partition && a.first <= b.last + 1n && b.first <= a.last + 1n && (a.times === undefined) === (b.times === undefined) && (a.storedAt === null) === (b.storedAt === null);
+}
+
+function merged(a: Waiting, b: Waiting): Waiting {
+  return {
+    ...a,
+    first: a.first < b.first ? a.first : b.first,
+    last: a.last > b.last ? a.last : b.last,
+    storedAt: earlier(a.storedAt, b.storedAt),
+    ...(a.times !== undefined && b.times !== undefined && { times: { fromMs: Math.min(a.times.fromMs, b.times.fromMs), toMs: Math.max(a.times.toMs, b.times.toMs) } }),
+  };
+}
+
+function cut({ first, last, ...rest }: Waiting): Waiting[] {
+  const pieces: Waiting[] = [];
+  for (let from = first; from <= last; from += offsetsAtOnce) pieces.push({ ...rest, first: from, last: from + offsetsAtOnce - 1n < last ? from + offsetsAtOnce - 1n : last });
   return pieces;
 }
 
-/** The first pieces that are no more than {@link offsetsAtOnce} together; never none. */
-function atOnce(pieces: readonly OffsetRange[]): OffsetRange[] {
+/** The first pieces that one statement takes on; never none. */
+function atOnce(pieces: readonly Waiting[]): Waiting[] {
   let offsets = 0n;
-  const count = pieces.findIndex(({ first, last }, index) => (offsets += last - first + 1n) > offsetsAtOnce && index > 0);
-  return count === -1 ? [...pieces] : pieces.slice(0, count);
+  const count = pieces.findIndex(({ first, last }, index) => index === rangesAtOnce || ((offsets += last - first + 1n) > offsetsAtOnce && index > 0));
+  return pieces.slice(0, count === -1 ? pieces.length : count);
 }
 
 /** `events` as `profile_feed` takes them. Rows older than `trait_values` give what the JSON column kept: no nulls. */
@@ -154,12 +216,19 @@ export const feedStatement = `
     empty(trait_values) AND type IN ('identify', 'group') ? CAST(JSONExtractKeysAndValuesRaw(toJSONString(traits)), 'Map(String, String)') : trait_values
   FROM events`;
 
-/** What a ClickHouse does of feeding: rows, then what their links lead to. For one process, as {@link createProfileLinks}. */
+function placeCondition({ topic, partition, first, last, times, storedWithinMs }: OffsetRange): string {
+  const conditions = [`topic = ${sqlText(topic)}`, `partition = ${partition}`, `offset BETWEEN ${first} AND ${last}`];
+  if (times !== undefined) conditions.push(`timestamp BETWEEN fromUnixTimestamp64Milli(toInt64(${Math.floor(times.fromMs)})) AND fromUnixTimestamp64Milli(toInt64(${Math.ceil(times.toMs)}))`);
+  if (storedWithinMs !== undefined) conditions.push(`stored_at >= now64(3) - toIntervalMillisecond(${Math.ceil(storedWithinMs)})`);
+  return `(${conditions.join(' AND ')})`;
+}
+
+/** What a ClickHouse does of feeding: rows, then what their links lead to. */
 export function feedFrom(clickhouse: ClickHouse): ProfileFeedOptions['feed'] {
   const links = createProfileLinks(clickhouse);
   return async (ranges, signal) => {
-    const places = ranges.map(({ topic, partition, first, last }) => `(topic = ${sqlText(topic)} AND partition = ${partition} AND offset BETWEEN ${first} AND ${last})`).join(' OR ');
-    // Before the rows are fed: a link of one that comes in between would be remembered as settled, and passed over when its row is fed.
+    const places = ranges.map(placeCondition).join(' OR ');
+    // Before the rows are fed: of a row that comes in between nothing may be settled yet.
     const rows = await clickhouse.rows(
       `SELECT tenant, type, user_id, anonymous_id, previous_id, email, toUnixTimestamp64Milli(timestamp) FROM events
        WHERE (${places}) AND user_id != '' AND (email != '' OR (type = 'identify' AND anonymous_id != '') OR (type = 'alias' AND previous_id != ''))`,

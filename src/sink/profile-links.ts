@@ -22,7 +22,6 @@ import { pairsIn, textsIn } from './sql-lists.ts';
 const linkWeight = 2n ** 47n;
 const maxWeight = 2n ** 64n - 1n;
 
-const maxRemembered = 100_000;
 /** A component beyond this is left as the views have it: somebody writes nonsense. */
 const maxNodes = 100_000;
 const idsAtOnce = 5_000;
@@ -109,11 +108,8 @@ export interface ProfileLinks {
   upstream(nodes: readonly string[], signal?: AbortSignal): Promise<Set<string>>;
 }
 
-/** For one process; remembers a bounded number of links that it has settled, so that an id seen again costs nothing. */
+/** Remembers nothing: what was settled may be gone with rows that a reconciliation took away. */
 export function createProfileLinks(clickhouse: ClickHouse): ProfileLinks {
-  /** When the earliest of each link was that has been settled here. Whoever adds a link behind it later finds it, and settles both. */
-  const settled = new Map<string, number>();
-
   const readLinks = async (from: readonly string[], signal?: AbortSignal): Promise<Map<string, Link[]>> => {
     const links = new Map<string, Link[]>();
     const asked = new Set<string>();
@@ -191,17 +187,9 @@ export function createProfileLinks(clickhouse: ClickHouse): ProfileLinks {
     upstream,
     settleNodes,
     async settle(links, signal) {
-      const fresh = links.filter(({ node, userId, atMs }) => !((settled.get(linkKey(node, userId)) ?? Infinity) <= atMs));
-      if (fresh.length === 0) return;
-      const nodes = [...new Set(fresh.map(({ node }) => node))];
-      const affected = await upstream(nodes, signal);
-      const known = await readLinks([...affected, ...fresh.map(({ node, userId }) => targetNode(node, userId))], signal);
-      await write(affected, known, signal);
-      for (const { node, userId, atMs } of fresh) {
-        const key = linkKey(node, userId);
-        settled.set(key, Math.min(atMs, settled.get(key) ?? Infinity));
-        if (settled.size > maxRemembered) for (const [oldest] of settled) { settled.delete(oldest); break; }
-      }
+      if (links.length === 0) return;
+      const affected = await upstream([...new Set(links.map(({ node }) => node))], signal);
+      await write(affected, await readLinks([...affected, ...links.map(({ node, userId }) => targetNode(node, userId))], signal), signal);
     },
   };
 }
@@ -227,10 +215,6 @@ function isUser(node: string): boolean {
 
 function targetNode(from: string, userId: string): string {
   return profileNode(tenantOf(from), 'u', userId);
-}
-
-function linkKey(node: string, userId: string): string {
-  return `${node}\0${userId}`;
 }
 
 /** A string in SQL, as hex digits: nothing in it can be read as SQL. */

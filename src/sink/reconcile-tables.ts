@@ -1,7 +1,8 @@
 import { sqlText } from './clickhouse.ts';
 import type { ClickHouse } from './clickhouse.ts';
+import { insertsEnded } from './inserts-ended.ts';
 import { rebuildSomeProfiles } from './rebuild-profiles.ts';
-import { uuidsIn } from './sql-lists.ts';
+import { rowsIn, uuidsIn } from './sql-lists.ts';
 
 /** Where an id stands: a topic that was made again has several ids at one offset. */
 export interface IdPlace {
@@ -42,6 +43,8 @@ export type AccountTable = 'outcomes' | 'conflicts';
 /** A record of which such a table has several rows that say the same. */
 export interface RepeatedAccount {
   place: IdPlace;
+  /** A hash of what they say, as decimal text. */
+  said: string;
   /** When each was written: milliseconds as decimal text, the first first. */
   at: string[];
 }
@@ -49,6 +52,7 @@ export interface RepeatedAccount {
 /** One such row, or several that nothing tells apart. */
 export interface AccountRow {
   place: IdPlace;
+  said: string;
   at: string;
 }
 
@@ -154,9 +158,11 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
           `${JSON.stringify([topic, partition]).slice(0, -1)},${offset},${JSON.stringify([tenant, eventId, outcome, reason, writeKeyId, receivedAt]).slice(1)}`),
         token,
       }, signal),
-    removeIds: (places, signal) => clickhouse.command(`DELETE FROM event_ids WHERE (${place}) IN (${places.map(placeTuple).join()})`, signal),
+    removeIds: (places, signal) => clickhouse.command(`DELETE FROM event_ids WHERE ${placeCondition(places)}`, signal),
     removeRows: (rows, signal) => clickhouse.command(`DELETE FROM events WHERE ${rowCondition(rows)}`, signal),
     async rebuildProfiles(rows, signal) {
+      // What is being fed may have read rows that are gone now, and would put them back behind the rebuild.
+      await insertsEnded(clickhouse);
       for (const tenant of new Set(rows.map(row => row.tenant))) {
         const ids = [...new Set(rows.filter(row => row.tenant === tenant).flatMap(({ profileIds }) => profileIds))];
         await rebuildSomeProfiles({ clickhouse, tenant, ids, ...(signal && { signal }) });
@@ -173,40 +179,54 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
       );
       return rows.map(([topic, partition, offset, id]) => ({ topic: String(topic), partition: Number(partition), offset: BigInt(String(offset)), eventId: String(id) }));
     },
-    removeConflicts: (places, signal) => clickhouse.command(`DELETE FROM conflicts WHERE (${place}) IN (${places.map(placeTuple).join()})`, signal),
+    removeConflicts: (places, signal) => clickhouse.command(`DELETE FROM conflicts WHERE ${placeCondition(places)}`, signal),
     removeOutcomes: (places, signal) =>
-      clickhouse.command(`DELETE FROM outcomes WHERE (${place}) IN (${places.map(placeTuple).join()}) AND outcome IN ('duplicate', 'conflict')`, signal),
+      clickhouse.command(`DELETE FROM outcomes WHERE ${placeCondition(places)} AND outcome IN ('duplicate', 'conflict')`, signal),
     async repeatedAccounts(table, sinceMs, limit, signal) {
-      // What says something else is not the same.
-      const said = table === 'outcomes' ? 'outcome' : 'raw';
-      const rows = await clickhouse.rows(
-        `SELECT ${place}, arraySort(groupArray(toUnixTimestamp64Milli(at))) FROM ${table} WHERE at >= fromUnixTimestamp64Milli({from: Int64}) AND (${place}) IN (
-           SELECT ${place} FROM ${table} WHERE at >= fromUnixTimestamp64Milli({from: Int64}) GROUP BY ${place} HAVING count() > 1 LIMIT ${limit})
-         GROUP BY ${place}, ${said} HAVING count() > 1`,
-        { from: String(sinceMs) },
-        signal,
-      );
-      return rows.map(([topic, partition, offset, id, at]) => ({ place: { topic: String(topic), partition: Number(partition), offset: BigInt(String(offset)), eventId: String(id) }, at: (at as unknown[]).map(String) }));
+      const found: RepeatedAccount[] = [];
+      const from = String(sinceMs);
+      const written = `FROM ${table} WHERE at >= fromUnixTimestamp64Milli({from: Int64})`;
+      const [count] = await clickhouse.rows(`SELECT count() ${written}`, { from }, signal);
+      const slices = Math.max(1, Math.ceil(Number(count?.[0]) / maxIdsInMemory));
+      const key = `sipHash64(${place}, ${saidOf[table]})`;
+      for (let slice = 0; slice < slices && found.length < limit; slice++) {
+        const some = slices === 1 ? '' : `AND cityHash64(event_id) % ${slices} = ${slice}`;
+        const rows = await clickhouse.rows(
+          `SELECT ${place}, toString(sipHash64(${saidOf[table]})) AS said, arraySort(groupArray(toUnixTimestamp64Milli(at))) ${written} ${some}
+             AND ${key} IN (SELECT ${key} AS hash ${written} ${some} GROUP BY hash HAVING count() > 1 LIMIT ${limit - found.length})
+           GROUP BY ${place}, said HAVING count() > 1`,
+          { from },
+          signal,
+        );
+        for (const [topic, partition, offset, id, said, at] of rows) {
+          found.push({ place: { topic: String(topic), partition: Number(partition), offset: BigInt(String(offset)), eventId: String(id) }, said: String(said), at: (at as unknown[]).map(String) });
+        }
+      }
+      return found;
     },
-    removeAccounts: (table, rows, signal) => clickhouse.command(`DELETE FROM ${table} WHERE ${accountCondition(rows)}`, signal),
+    removeAccounts: (table, rows, signal) => clickhouse.command(`DELETE FROM ${table} WHERE ${accountCondition(table, rows)}`, signal),
     copyAccount: (table, row, signal) =>
-      clickhouse.command(`INSERT INTO ${table} SELECT * REPLACE (now64(3) AS at) FROM (SELECT * FROM ${table} WHERE ${accountCondition([row])} LIMIT 1) SETTINGS insert_deduplicate = 0`, signal),
+      clickhouse.command(`INSERT INTO ${table} SELECT * REPLACE (now64(3) AS at) FROM (SELECT * FROM ${table} WHERE ${accountCondition(table, [row])} LIMIT 1) SETTINGS insert_deduplicate = 0`, signal),
     note: ({ checkedUntilMs, removed, corrected }, signal) =>
       clickhouse.command(`INSERT INTO reconciliations (checked_until, removed, corrected) VALUES (fromUnixTimestamp64Milli(${checkedUntilMs}), ${removed}, ${corrected})`, signal),
   };
 }
 
-function placeTuple({ topic, partition, offset, eventId }: IdPlace): string {
-  return `(${sqlText(topic)}, ${partition}, ${offset}, ${sqlText(eventId)})`;
+const placeKinds = ['text', 'UInt32', 'UInt64', 'UUID'] as const;
+
+function placeCondition(places: readonly IdPlace[]): string {
+  return `(${place}) IN ${rowsIn(placeKinds, places.map(({ topic, partition, offset, eventId }) => [topic, partition, offset, eventId]))}`;
 }
 
-function accountCondition(rows: readonly AccountRow[]): string {
-  return `(${place}, at) IN (${rows.map(({ place: { topic, partition, offset, eventId }, at }) => `(${sqlText(topic)}, ${partition}, ${offset}, ${sqlText(eventId)}, fromUnixTimestamp64Milli(${at}))`).join()})`;
+/** What tells two rows of the same record apart. */
+const saidOf: Record<AccountTable, string> = { outcomes: 'outcome', conflicts: 'raw' };
+
+function accountCondition(table: AccountTable, rows: readonly AccountRow[]): string {
+  return `(${place}, at, sipHash64(${saidOf[table]})) IN ${rowsIn([...placeKinds, 'time', 'UInt64'], rows.map(({ place: { topic, partition, offset, eventId }, said, at }) => [topic, partition, offset, eventId, at, said]))}`;
 }
 
 /** By the table's sorting key first, so that only their granules are read. */
 function rowCondition(rows: readonly StoredRow[]): string {
-  const tuples = rows.map(({ tenant, event, timestamp, eventId, topic, partition, offset, storedAt }) =>
-    `(${sqlText(tenant)}, ${sqlText(event)}, fromUnixTimestamp64Milli(${timestamp}), toUUID(${sqlText(eventId)}), ${sqlText(topic)}, ${partition}, ${offset}, fromUnixTimestamp64Milli(${storedAt}))`);
-  return `(tenant, event, timestamp, event_id, topic, partition, offset, stored_at) IN (${tuples.join()})`;
+  const cells = rows.map(({ tenant, event, timestamp, eventId, topic, partition, offset, storedAt }) => [tenant, event, timestamp, eventId, topic, partition, offset, storedAt]);
+  return `(tenant, event, timestamp, event_id, topic, partition, offset, stored_at) IN ${rowsIn(['text', 'text', 'time', 'UUID', 'text', 'UInt32', 'UInt64', 'time'], cells)}`;
 }

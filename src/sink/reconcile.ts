@@ -65,7 +65,7 @@ export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, cor
   const sinceMs = wide ? Math.max(0, checkedUntilMs - overlapMs) : nowMs - narrowMs;
 
   const twice = await tables.idsStoredTwice(sinceMs, wide, maxIds, signal);
-  const removed = twice.length === 0 ? [] : await removeSurplus(tables, twice, signal);
+  const { removed, copies } = await removeSurplus(tables, twice, signal);
   if (removed.length > 0) note(log, 'doubles_reconciled', { events: twice.length, rows: removed.length, places: removed.slice(0, 10).map(placeOf) });
 
   const wrong = await tables.wrongOutcomes(sinceMs, Math.max(nowMs - correctAfterMs, sinceMs), maxIds, signal);
@@ -77,53 +77,62 @@ export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, cor
   if (wrong.length > 0) note(log, 'outcomes_corrected', { outcomes: wrong.length });
 
   let repeated = 0;
-  let most = 0;
+  let isWhole = twice.length < maxIds && !copies;
   for (const table of ['outcomes', 'conflicts'] as const) {
     const found = await leaveFirst(tables, table, sinceMs, signal);
     repeated += found.removed;
-    most = Math.max(most, found.records);
+    if (!found.isWhole) isWhole = false;
     if (found.removed > 0) note(log, 'repeats_removed', { table, rows: found.removed });
   }
 
-  // A pass that could not take on all says nothing about how far it looked.
-  const seenAll = wide && twice.length < maxIds && most < maxIds;
+  // A pass that could not take on all, or has left a copy for the next to find, says nothing about how far it looked.
+  const seenAll = wide && isWhole;
   if (seenAll || removed.length + wrong.length > 0) await tables.note({ checkedUntilMs: seenAll ? nowMs : checkedUntilMs, removed: removed.length, corrected: wrong.length }, signal);
   return { removed: removed.length, corrected: wrong.length, repeated, eventIds: removed.length > 0 ? twice : [] };
 }
 
 /** Of what a table says twice of a record. */
-async function leaveFirst(tables: ReconcileTables, table: AccountTable, sinceMs: number, signal?: AbortSignal): Promise<{ records: number; removed: number }> {
+async function leaveFirst(tables: ReconcileTables, table: AccountTable, sinceMs: number, signal?: AbortSignal): Promise<{ isWhole: boolean; removed: number }> {
   const found = await tables.repeatedAccounts(table, sinceMs, maxIds, signal);
   const gone: AccountRow[] = [];
   let removed = 0;
-  for (const { place, at } of found) {
+  let copies = 0;
+  for (const { place, said, at } of found) {
     // Rows of the same moment can only be removed together, so one that stays is alone in its own; where there is none a copy will be.
     const first = at.find(one => at.indexOf(one) === at.lastIndexOf(one));
-    if (first === undefined) await tables.copyAccount(table, { place, at: at[0] ?? '' }, signal);
-    else {
-      for (const one of new Set(at)) if (one !== first) gone.push({ place, at: one });
+    if (first === undefined) {
+      await tables.copyAccount(table, { place, said, at: at[0] ?? '' }, signal);
+      copies++;
+    } else {
+      for (const one of new Set(at)) if (one !== first) gone.push({ place, said, at: one });
       removed += at.length - 1;
     }
   }
   for (const some of slicesOf(gone, namedAtOnce)) await tables.removeAccounts(table, some, signal);
-  return { records: found.length, removed };
+  return { isWhole: found.length < maxIds && copies === 0, removed };
 }
 
-/** ClickHouse takes no statement that names many thousands of rows ("AST is too big"). */
-const namedAtOnce = 1_000;
+/** A statement that names so many rows may have some megabytes, of which ClickHouse takes sixteen. */
+const namedAtOnce = 5_000;
 
-/** Leaves one row of each of these events; answers the rows that went. */
-export async function removeSurplus(tables: ReconcileTables, ids: readonly string[], signal?: AbortSignal): Promise<StoredRow[]> {
+/** Leaves one row of each of these events; answers the rows that went, and whether copies were made that another pass has to find. */
+export async function removeSurplus(tables: ReconcileTables, ids: readonly string[], signal?: AbortSignal): Promise<{ removed: StoredRow[]; copies: boolean }> {
   const removed: StoredRow[] = [];
-  for (const some of slicesOf(ids, namedAtOnce)) removed.push(...(await removeSurplusOf(tables, some, signal)));
-  return removed;
+  let copies = false;
+  for (const some of slicesOf(ids, namedAtOnce)) {
+    const found = await removeSurplusOf(tables, some, signal);
+    removed.push(...found.removed);
+    copies ||= found.copies;
+  }
+  return { removed, copies };
 }
 
-async function removeSurplusOf(tables: ReconcileTables, ids: readonly string[], signal?: AbortSignal): Promise<StoredRow[]> {
+async function removeSurplusOf(tables: ReconcileTables, ids: readonly string[], signal?: AbortSignal): Promise<{ removed: StoredRow[]; copies: boolean }> {
   const { surplus, twins } = chooseSurplus(await tables.rowsOf(ids, signal));
   // The next pass finds the copy, which can be told apart, and removes the twins.
   for (const twin of twins) await tables.copyRow(twin, signal);
-  if (surplus.length === 0) return [];
+  const copies = twins.length > 0;
+  if (surplus.length === 0) return { removed: [], copies };
 
   await account(tables, surplus, signal);
   const losers = surplus.map(({ loser }) => loser);
@@ -135,7 +144,7 @@ async function removeSurplusOf(tables: ReconcileTables, ids: readonly string[], 
   // The same event counts once in a profile however often it is stored; another one of the same id must not count at all.
   const others = surplus.filter(({ loser, winner }) => loser.contentHash !== winner.contentHash).map(({ loser }) => loser);
   if (others.length > 0) await tables.rebuildProfiles(others, signal);
-  return losers;
+  return { removed: losers, copies };
 }
 
 /** Of rows of the same ids: which are too many, and for which others; and one of each set of rows that nothing tells apart. */

@@ -58,7 +58,7 @@ export function createEventStore({ clickhouse, onStored = () => undefined, contr
   const tables = createEventTables(clickhouse);
   return createStoreEvents({
     ...options,
-    tables: { ...tables, findIds: gatherLookUps(tables.findIds) },
+    tables: { ...tables, findIds: gatherLookUps((ids, signal) => tables.findIds(ids, signal)) },
     suppressions: createSuppressions(clickhouse),
     ...(contractsChange === true && { findLetters: (ids, signal) => findLetters(clickhouse, ids, signal) }),
     makeSingle: async (ids, signal) => void (await removeSurplus(createReconcileTables(clickhouse), ids, signal)),
@@ -84,7 +84,7 @@ export function createSink(options: SinkOptions): Sink {
   };
   const profiles = createProfiles(clickhouse, log);
   return {
-    events: createPartitions({ ...limits, log, ...(options.rules && { rules: options.rules }), highestStored, unfedFrom: profiles.unfedFrom, store: createEventStore({ ...options, profiles }) }),
+    events: createPartitions({ ...limits, log, ...(options.rules && { rules: options.rules }), highestStored, unfed: profiles.unfed, store: createEventStore({ ...options, profiles }) }),
     // A letter is looked for by its id before and after every insert; no need to know how far the topic was read.
     deadLetters: createPartitions({ ...limits, log, highestStored: () => Promise.resolve(null), store: createStoreDeadLetters(clickhouse) }),
     takeOver: profiles.takeOver,

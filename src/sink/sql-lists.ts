@@ -18,6 +18,15 @@ export function pairsIn(pairs: readonly (readonly [string, string])[]): string {
   return `(SELECT unhex(pair[1]), unhex(pair[2]) FROM (SELECT splitByChar('/', arrayJoin(splitByChar(',', '${pairs.map(pair => pair.map(hex).join('/')).join()}'))) AS pair))`;
 }
 
+const reads = { text: 'unhex', UInt32: 'toUInt32', UInt64: 'toUInt64', UUID: 'toUUID', time: '' } as const;
+
+/** Rows of several columns; a time is milliseconds since the epoch. The columns' kinds are in the order of the cells. */
+export function rowsIn(kinds: readonly (keyof typeof reads)[], rows: readonly (readonly (string | number | bigint)[])[]): string {
+  const columns = kinds.map((kind, at) => (kind === 'time' ? `fromUnixTimestamp64Milli(toInt64(cell[${at + 1}]), 'UTC')` : `${reads[kind]}(cell[${at + 1}])`));
+  const text = rows.map(row => row.map((cell, at) => (kinds[at] === 'text' ? hex(String(cell)) : String(cell))).join('/')).join();
+  return `(SELECT ${columns.join()} FROM (SELECT splitByChar('/', arrayJoin(splitByChar(',', '${text}'))) AS cell))`;
+}
+
 function hex(value: string): string {
   return Buffer.from(value, 'utf8').toString('hex');
 }

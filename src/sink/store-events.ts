@@ -8,7 +8,7 @@ import type { CanonicalEvent } from '../event/canonical.ts';
 import { note } from '../telemetry.ts';
 import type { Log } from '../telemetry.ts';
 import { createClaims } from './claims.ts';
-import { placedId } from './event-tables.ts';
+import { placedId, sliceOf } from './event-tables.ts';
 import type { Conflict, EventTables, Outcome, StorableEvent, StoredPlace } from './event-tables.ts';
 import type { Store, StoreRequest } from './partitions.ts';
 import { remainderToken, tokenBeside } from './plan.ts';
@@ -204,7 +204,12 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       settled.insertMs = now() - insertBegan;
     }
     settled.present = inPlace.length;
-    if (inPlace.length + settled.stored.length > 0) profiles.add({ topic, partition, first: events[0]?.offset ?? 0n, last: events.at(-1)?.offset ?? 0n });
+    if (inPlace.length + settled.stored.length > 0) {
+      const { first: from, last, fromMs, toMs } = sliceOf(events);
+      // Of a replay some rows may have been there for long; and of a record without a time, with another one.
+      const timeless = request.records.some(({ timestampMs }) => timestampMs < 0);
+      profiles.add({ topic, partition, first: from, last, ...(!replay ? { storedWithinMs: now() - began } : timeless ? {} : { times: { fromMs, toMs } }) });
+    }
     if (missing.length === settled.stored.length) return settled;
     // A duplicate of an event that was refused may be storable itself: judge the rest once more, as a replay.
     const others = events.filter(event => !settled.refused.has(event));
@@ -282,7 +287,8 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
 
     if (letters.length > 0) await bury(letters);
     if (settled.conflicts.length > 0) {
-      const listed = replay ? await tables.conflictsAt(request, firstOffset, lastOffset) : new Set<string>();
+      // Also of a batch that is no replay: rows and outcomes may have been deleted, and the group set back, and conflicts kept.
+      const listed = await tables.conflictsAt(request, firstOffset, lastOffset);
       const fresh = settled.conflicts.filter(({ offset, eventId }) => !listed.has(placedId(offset, eventId)));
       if (fresh.length > 0) await tables.insertConflicts(request, fresh, remainderToken(`${token}/conflicts`, fresh.map(({ offset }) => String(offset))));
     }

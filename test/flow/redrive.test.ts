@@ -223,8 +223,7 @@ test('a run that dies between publishing and marking is simply repeated', async 
   const config: Config = { ...system.config, clickhouse: { ...system.config.clickhouse, url: proxy.url } };
   await assert.rejects(run(options, { config }), { code: 'clickhouse_unavailable' });
   await proxy.close();
-  await settled(5);
-  await settled(5);
+  await settled(10);
   assert.deepEqual((await lettersOf(`tenant = 'crash'`, 5)).map(({ status }) => status), Array(5).fill('open'));
   const { code, text } = await run(options);
   assert.deepEqual([code, /5 dead letters redriven/.test(text)], [0, true]);

@@ -2,7 +2,7 @@ import { placedId } from '../../src/sink/event-tables.ts';
 import type { EventTables, StoredPlace } from '../../src/sink/event-tables.ts';
 import type { ProfileFeedOptions } from '../../src/sink/profile-feed.ts';
 import type { IdPlace, ReconcileTables } from '../../src/sink/reconcile-tables.ts';
-import type { ModelClickHouse } from './model-clickhouse.ts';
+import type { ConflictRow, EventRow, ModelClickHouse, OutcomeRow } from './model-clickhouse.ts';
 import { topic } from './records.ts';
 import type { Process, Scheduler } from './scheduler.ts';
 
@@ -56,6 +56,7 @@ export function createModelTables(clickhouse: ModelClickHouse, scheduler: Schedu
         conflicts.map(({ eventId, offset, event }) => ({ eventId, partition, offset, content: event.properties ?? '', atMs: scheduler.nowMs() })), token),
   };
 
+  const saidIn = (row: OutcomeRow | ConflictRow): string => ('outcome' in row ? row.outcome : row.content);
   const same = (a: { partition: number; offset: bigint; eventId: string }) => (b: { partition: number; offset: bigint; eventId: string }): boolean =>
     a.partition === b.partition && a.offset === b.offset && a.eventId === b.eventId;
   const change = (label: string, run: () => void, what: 'added' | 'removed'): Promise<void> =>
@@ -116,34 +117,35 @@ export function createModelTables(clickhouse: ModelClickHouse, scheduler: Schedu
       change(`removes outcomes ${places.map(({ partition, offset }) => `${partition}/${offset}`).join()}`, () => remove(clickhouse.outcomes, row => judged(row.outcome) && isOf(places)(row)), 'removed'),
     repeatedAccounts: (table, sinceMs) =>
       clickhouse.ask({ from, label: `reconciliation looks for what ${table} has twice` }, () => {
-        const said = new Map<string, { place: IdPlace; at: string[] }>();
+        const said = new Map<string, { place: IdPlace; said: string; at: string[] }>();
         for (const row of clickhouse[table]) {
           if (row.atMs < sinceMs) continue;
-          const key = `${row.partition}/${row.offset}/${row.eventId}/${'outcome' in row ? row.outcome : row.content}`;
-          const group = said.get(key) ?? { place: { topic, partition: row.partition, offset: row.offset, eventId: row.eventId }, at: [] };
+          const key = `${row.partition}/${row.offset}/${row.eventId}/${saidIn(row)}`;
+          const group = said.get(key) ?? { place: { topic, partition: row.partition, offset: row.offset, eventId: row.eventId }, said: saidIn(row), at: [] };
           group.at.push(String(row.atMs));
           said.set(key, group);
         }
-        return [...said.values()].filter(({ at }) => at.length > 1).map(({ place, at }) => ({ place, at: at.sort((a, b) => Number(a) - Number(b)) }));
+        return [...said.values()].filter(({ at }) => at.length > 1).map(({ at, ...group }) => ({ ...group, at: at.sort((a, b) => Number(a) - Number(b)) }));
       }),
     removeAccounts: (table, rows) =>
       change(`removes from ${table} ${rows.map(({ place }) => `${place.partition}/${place.offset}`).join()}`, () => {
         scheduler.mark('model: what was written down twice is there once');
-        const gone = (row: (typeof clickhouse)[typeof table][number]): boolean => rows.some(({ place, at }) => same(place)(row) && at === String(row.atMs));
+        const gone = (row: (typeof clickhouse)[typeof table][number]): boolean => rows.some(({ place, said, at }) => same(place)(row) && at === String(row.atMs) && said === saidIn(row));
         if (table === 'outcomes') remove(clickhouse.outcomes, gone);
         else remove(clickhouse.conflicts, gone);
       }, 'removed'),
-    copyAccount: (table, { place, at }) =>
+    copyAccount: (table, { place, said, at }) =>
       change(`copies a row of ${table} of ${place.partition}/${place.offset}`, () => {
         const rows: (typeof clickhouse)[typeof table][number][] = clickhouse[table];
-        const found = rows.find(row => same(place)(row) && at === String(row.atMs));
+        const found = rows.find(row => same(place)(row) && at === String(row.atMs) && said === saidIn(row));
         if (found !== undefined) rows.push({ ...found, atMs: scheduler.nowMs() });
       }, 'added'),
     note: ({ checkedUntilMs }) => change('notes how far it looked', () => void (clickhouse.checkedUntilMs = Math.max(clickhouse.checkedUntilMs, checkedUntilMs)), 'added'),
   };
   const feed: ProfileFeedOptions['feed'] = ranges =>
     clickhouse.ask({ from, label: `feeds profiles from ${ranges.map(({ partition, first, last }) => `${partition}/${first}-${last}`).join()}` }, () => {
-      for (const row of clickhouse.events) if (ranges.some(({ partition, first, last }) => row.partition === partition && between(first, last)(row))) clickhouse.fed.add(row.eventId);
+      const found = (row: EventRow): boolean => ranges.some(({ partition, first, last, storedWithinMs = Infinity }) => row.partition === partition && between(first, last)(row) && row.storedAtMs >= scheduler.nowMs() - storedWithinMs);
+      for (const row of clickhouse.events) if (found(row)) clickhouse.fed.add(row.eventId);
     });
   return { events, reconciliation, feed };
 }

@@ -78,6 +78,8 @@ export function startSink(world: SinkWorld, name: string): SimSink {
       const feeding = scheduler.add({ owner: process, label: `${name} feeds profiles`, run });
       return () => scheduler.remove(feeding);
     },
+    now: () => scheduler.nowMs(),
+    clock: () => scheduler.nowMs(),
     log,
   });
   let known: ReadonlySet<string> = new Set();
@@ -131,7 +133,7 @@ export function startSink(world: SinkWorld, name: string): SimSink {
     maxBytes: 1_000_000,
     retryDelaysMs: [0],
     pause: (_delayMs, signal) => pause('waits', signal),
-    ...(switchedOff !== 'unfed' && { unfedFrom: profiles.unfedFrom }),
+    ...(switchedOff !== 'unfed' && { unfed: profiles.unfed }),
     newEpoch: () => (switchedOff === 'epochs' ? '' : `${name} ${++epochs}`),
     log,
   });

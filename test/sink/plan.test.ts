@@ -25,11 +25,11 @@ test('a sink’s metadata with another offset is somebody else’s commit; that 
   const plan = planOf([record(5), record(7)], 'e1');
   assert.equal(readCommit(4n, encodePlan(plan)), null);
   assert.equal(readCommit(4n, settledMetadata(5n, null, 'e1')), null);
-  assert.deepEqual(readCommit(5n, settledMetadata(5n, 8n, 'e1')), { plan: null, storedUpTo: 8n, unfedFrom: null, epoch: 'e1' });
-  assert.deepEqual(readCommit(5n, settledMetadata(5n, null, '', 3n)), { plan: null, storedUpTo: 4n, unfedFrom: 3n, epoch: '' });
-  assert.equal(readCommit(5n, settledMetadata(5n, null, '', 5n))?.unfedFrom, null);
-  assert.deepEqual(readCommit(5n, `{"plan":1,"last":"7","count":2,"hash":"${plan.hash}"}`), { plan: { ...plan, epoch: '' }, storedUpTo: 4n, unfedFrom: null, epoch: '' });
-  assert.deepEqual(readCommit(5n, '{"settled":1}'), { plan: null, storedUpTo: 4n, unfedFrom: null, epoch: '' });
+  assert.deepEqual(readCommit(5n, settledMetadata(5n, 8n, 'e1')), { plan: null, storedUpTo: 8n, unfed: null, epoch: 'e1' });
+  for (const unfed of [{ from: 3n, sinceMs: 1_790_000_000_000 }, { from: 3n, sinceMs: null }]) assert.deepEqual(readCommit(5n, settledMetadata(5n, null, '', unfed)), { plan: null, storedUpTo: 4n, unfed, epoch: '' });
+  assert.equal(readCommit(5n, settledMetadata(5n, null, '', { from: 5n, sinceMs: 1 }))?.unfed, null);
+  assert.deepEqual(readCommit(5n, `{"plan":1,"last":"7","count":2,"hash":"${plan.hash}"}`), { plan: { ...plan, epoch: '' }, storedUpTo: 4n, unfed: null, epoch: '' });
+  assert.deepEqual(readCommit(5n, '{"settled":1}'), { plan: null, storedUpTo: 4n, unfed: null, epoch: '' });
 });
 
 test('the hash tells any other records apart', () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import type { CanonicalEvent } from '../../src/event/canonical.ts';
+import { feedFrom } from '../../src/sink/profile-feed.ts';
 import { rebuildProfiles, rebuildSomeProfiles } from '../../src/sink/rebuild-profiles.ts';
 import { inventHistory, randomFrom, shuffled } from '../helpers/profile-history.ts';
 import { modelOf } from '../helpers/profile-model.ts';
@@ -145,6 +146,37 @@ test('events that are stored without their profile get it on the replay', async 
   assert.equal(await user('w'), undefined);
   await profiles.store(events, { partition: 7, offset: 100, replay: true });
   assert.deepEqual(await user('w'), before);
+});
+
+test('a link comes again after its row was taken away, and its profile made anew', async () => {
+  const link = { type: 'alias', previousId: 'u', userId: 'w', at: 4 } as const;
+  await store(identify(1, { userId: 'u', anonymousId: 'a' }), { anonymousId: 'a', at: 2 }, { ...link, messageId: 'gone' });
+  assert.deepEqual(await userIds(), ['w']);
+  await profiles.clickhouse.command(`DELETE FROM events WHERE tenant = '${tenant}' AND message_id = 'gone'`);
+  await rebuildSomeProfiles({ clickhouse: profiles.clickhouse, tenant, ids: ['u', 'w'] });
+  assert.deepEqual(await userIds(), ['u']);
+  await store({ ...link, messageId: 'genuine' });
+  assert.deepEqual([await userIds(), (await user('w'))?.events], [['w'], 3]);
+});
+
+test('feeding reads what was stored lately, though a partition is far ahead of the others', async () => {
+  const own = await startProfileStore();
+  try {
+    // Partition 5 has half of all, so the others' offsets lie within each of its granules; stored over five hours.
+    await own.clickhouse.command(`INSERT INTO events (tenant, event_id, type, event, user_id, timestamp, received_at, stored_at, topic, partition, offset)
+      SELECT 't', generateUUIDv4(number), 'track', 'e', 'u', now64(3) - toIntervalMillisecond(at), now64(3), now64(3) - toIntervalMillisecond(at), 'e', number % 2 = 0 ? 5 : intDiv(number, 2) % 5, number % 2 = 0 ? intDiv(number, 2) : intDiv(number, 10)
+      FROM (SELECT number, (200000 - number) * 90 AS at FROM numbers(200000)) SETTINGS insert_deduplicate = 0`);
+    const statements: string[] = [];
+    const feed = feedFrom({ ...own.clickhouse, command: async (statement, signal) => { statements.push(statement); await own.clickhouse.command(statement, signal); } });
+    const lately = Array.from({ length: 6 }, (_none, partition) => ({ topic: 'e', partition, first: partition === 5 ? 99_980n : 19_980n, last: 200_000n, storedWithinMs: 600_000 }));
+    await feed(lately, new AbortController().signal);
+    const select = statements.find(statement => statement.includes('INSERT INTO profile_feed'))?.replace(/^[\s\S]*?(?=SELECT tenant)/, '').replace(/SETTINGS [\s\S]*$/, '');
+    const [estimate] = await own.clickhouse.rows(`EXPLAIN ESTIMATE ${select}`);
+    assert.ok(Number(estimate?.[4]) <= 3, `${String(estimate?.[4])} granules of 25 are read`);
+    assert.deepEqual((await own.clickhouse.rows(`SELECT toUInt32(events) FROM users WHERE tenant = 't' AND user_id = 'u'`)).flat(), [20 + 5 * 20]);
+  } finally {
+    await own.close();
+  }
 });
 
 test('after rows were deleted, the profiles of their ids are made anew', async () => {

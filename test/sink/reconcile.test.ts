@@ -8,7 +8,9 @@ import { migrate, readMigrations } from '../../src/sink/migrate.ts';
 import { createReconcileTables } from '../../src/sink/reconcile-tables.ts';
 import { reconcile } from '../../src/sink/reconcile.ts';
 import type { ReconcileResult } from '../../src/sink/reconcile.ts';
+import { feedStatement } from '../../src/sink/profile-feed.ts';
 import { createProfiles } from '../../src/sink/run.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { packageRoot } from '../helpers/local.ts';
 import { sharedStack, testLog } from '../helpers/shared-stack.ts';
 
@@ -32,7 +34,7 @@ const store = (n: number, partition: number, offset: number, { secondsAgo = 5, e
     VALUES ('te\\\\na''nt', '${id(n)}', 'm-${n}', '${event.replaceAll("'", "''")}', '2025-03-15 00:00:00.123', '2025-03-15 00:00:00', now64(3) - INTERVAL ${secondsAgo * 1_000} MILLISECOND, '${topic}', ${partition}, ${offset}, '{"hash":${hash}}', ${hash}, '${user}')`);
 const outcome = (n: number, partition: number, offset: number, secondsAgo = 0): Promise<void> =>
   clickhouse.command(`INSERT INTO outcomes (topic, partition, offset, tenant, event_id, outcome, reason, at) VALUES ('events', ${partition}, ${offset}, 't', '${id(n)}', 'duplicate', 'events/9/9', now64(3) - INTERVAL ${secondsAgo} SECOND)`);
-const pass = (wide = true): Promise<ReconcileResult> => reconcile({ tables: createReconcileTables(clickhouse, 10), log: testLog() }, wide);
+const pass = (wide = true, idsInMemory = 10): Promise<ReconcileResult> => reconcile({ tables: createReconcileTables(clickhouse, idsInMemory), log: testLog() }, wide);
 const places = async (table: 'events' | 'event_ids' | 'outcomes' | 'conflicts', columns = ''): Promise<string[]> =>
   (await clickhouse.rows(`SELECT concat(toString(toUInt32(right(toString(event_id), 6))), '@', toString(partition), '/', toString(offset)${columns}) AS place FROM ${table} ORDER BY place`)).flat().map(String);
 
@@ -55,7 +57,7 @@ test('thousands at once, as an operator or a fault may leave them: ClickHouse ta
     SELECT 't', toUUID(concat('00000000-0000-4000-8000-', leftPad(toString(number), 12, '0'))), 'e', '2025-03-15 00:00:00', '2025-03-15 00:00:00', now64(3) - INTERVAL ${secondsAgo} SECOND, 'events', ${partition}, number, 7 FROM numbers(4500) SETTINGS insert_deduplicate = 0`);
   await many(9, 0);
   await many(5, 0);
-  assert.equal((await pass()).removed, 4_500);
+  assert.equal((await pass(true, 2_000)).removed, 4_500);
   assert.deepEqual((await clickhouse.rows('SELECT count(), uniqExact(event_id) FROM events')).flat().map(Number), [4_500, 4_500]);
 });
 
@@ -80,6 +82,17 @@ test('what only the row said that went does not count in a profile any more', as
   assert.deepEqual(await users(), [['ada', 1], ['bob', 2]]);
   await pass();
   assert.deepEqual(await users(), [['ada', 1], ['bob', 1]]);
+});
+
+test('profiles that were being fed when a row was removed do not get it back', async () => {
+  await store(1, 0, 10, { secondsAgo: 9, user: 'ada' });
+  await store(1, 1, 20, { hash: 8, user: 'bob' });
+  // Has read both rows, and writes them two seconds later.
+  const feeding = clickhouse.command(`${feedStatement} WHERE sleepEachRow(1) = 0 SETTINGS insert_deduplicate = 0, max_threads = 1, max_block_size = 1000`);
+  await eventually(() => clickhouse.rows(`SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND current_database = currentDatabase()`), rows => Number(rows[0]?.[0]) === 1);
+  assert.equal((await pass()).removed, 1);
+  await feeding;
+  assert.deepEqual(await clickhouse.rows('SELECT user_id, toUInt32(events) FROM users ORDER BY user_id'), [['ada', 1]]);
 });
 
 test('a row whose record has an outcome gives way, whenever it was stored: an insert that came late', async () => {
@@ -144,8 +157,24 @@ test('outcomes of one moment that nothing tells apart: a copy takes their place;
     await clickhouse.command(`INSERT INTO outcomes (topic, partition, offset, tenant, event_id, outcome, reason, at)
       SELECT 'events', 1, number, 't', toUUID(concat('00000000-0000-4000-8000-', leftPad(toString(number), 12, '0'))), 'duplicate', '', now64(3) - INTERVAL ${secondsAgo} SECOND FROM numbers(4500) SETTINGS insert_deduplicate = 0`);
   }
-  assert.equal((await pass()).repeated, 4_500);
+  assert.equal((await pass(true, 2_000)).repeated, 4_500);
   assert.deepEqual((await clickhouse.rows('SELECT count() FROM outcomes')).flat().map(Number), [4_501]);
+});
+
+test('what differs is not taken for a repeat, also of the same moment: one of each is left', async () => {
+  const at = (seconds: number): string => `now64(3) - INTERVAL ${seconds} SECOND`;
+  await clickhouse.command(`INSERT INTO outcomes (topic, partition, offset, tenant, event_id, outcome, reason, at) SELECT 'it\\'s', 0, 10, 't', '${id(1)}', one.1, '', one.2
+    FROM (SELECT arrayJoin([('duplicate', t1), ('duplicate', t1), ('duplicate', t2), ('conflict', t1), ('conflict', t2)]) AS one FROM (SELECT ${at(9)} AS t1, ${at(5)} AS t2)) SETTINGS insert_deduplicate = 0`);
+  await pass();
+  assert.deepEqual(await places('outcomes', ", ' ', outcome"), ['1@0/10 conflict', '1@0/10 duplicate']);
+});
+
+test('twins that are older than the next pass would look are single after it all the same', async () => {
+  await clickhouse.command('INSERT INTO reconciliations (checked_until, removed, corrected) SELECT now64(3) - INTERVAL 1 HOUR, 0, 0');
+  await clickhouse.command(`INSERT INTO outcomes (topic, partition, offset, tenant, event_id, outcome, reason, at) SELECT 'events', 0, 10, 't', '${id(1)}', 'duplicate', '', now64(3) - INTERVAL 50 MINUTE FROM numbers(2)`);
+  await clickhouse.command(`INSERT INTO events (tenant, event_id, timestamp, received_at, stored_at, topic, partition, offset) SELECT 't', '${id(2)}', '2025-01-01 00:00:00', '2025-01-01 00:00:00', now64(3) - INTERVAL 50 MINUTE, 'events', 0, 11 FROM numbers(2)`);
+  for (let passes = 0; passes < 2; passes++) await pass();
+  assert.deepEqual([await places('outcomes'), await places('events')], [['1@0/10'], ['2@0/11']]);
 });
 
 test('a pass looks back from the last one, and a crash before its end costs nothing', async () => {
