@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { endpointsOf } from '../src/compose.ts';
 import { createClickHouse } from '../src/sink/clickhouse.ts';
-import type { ClickHouse } from '../src/sink/clickhouse.ts';
 import { createEventTables } from '../src/sink/event-tables.ts';
 import { migrate, readMigrations } from '../src/sink/migrate.ts';
 import { packageRoot } from '../test/helpers/local.ts';
 import { freshConfigOn, testLog } from '../test/helpers/shared-stack.ts';
 import { makeBed } from './harness/bed.ts';
 import { figureOf, short, spread, usage } from './harness/figures.ts';
+import { mergesEnded } from './harness/merges.ts';
 import type { Bench } from './harness/report.ts';
 
 const steps = [100_000, 1_000_000, 10_000_000, 100_000_000];
@@ -15,18 +15,6 @@ const lookedUp = [1_000, 10_000, 50_000];
 
 /** Id `number` of the table: 128 bits that look like a SHA-256, as event ids do. */
 const idOf = (number: string): string => `reinterpretAsUUID(sipHash128(toUInt64(${number})))`;
-
-/** Ids come bit by bit in life: what ClickHouse still merges of millions that came at once would be measured as if it were the look-up. */
-async function mergesEnded(clickhouse: ClickHouse, onProgress: (line: string) => void): Promise<void> {
-  let quiet = 0;
-  for (const deadline = performance.now() + 600_000; quiet < 5; ) {
-    const [row] = await clickhouse.rows("SELECT count() FROM system.merges WHERE database = currentDatabase()");
-    quiet = Number(row?.[0]) === 0 ? quiet + 1 : 0;
-    if (performance.now() > deadline) throw new Error('ClickHouse merges without end');
-    await new Promise(resolve => setTimeout(resolve, 1_000));
-  }
-  onProgress('ClickHouse has merged what it will');
-}
 
 /** How the look-up of a batch's ids grows with the ids that are stored. Half of those asked for are stored. */
 export const dedupeBench: Bench = async ({ rounds, onProgress }) => {

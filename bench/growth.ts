@@ -10,6 +10,7 @@ import type { Bed, FreshOptions } from './harness/bed.ts';
 import { tenContract } from './harness/contract.ts';
 import { trackEvent } from './harness/events.ts';
 import { short } from './harness/figures.ts';
+import { mergesEnded } from './harness/merges.ts';
 import type { Bench } from './harness/report.ts';
 import { drain, dropDatabase, fillEvents, makeEvent, startMillrace } from './sink.ts';
 
@@ -34,7 +35,7 @@ const variations: readonly Variation[] = [
 ];
 
 /** Rows as the sink would have stored them, made by ClickHouse itself. */
-async function fillTable(config: Config, rows: number): Promise<void> {
+async function fillTable(config: Config, rows: number, onProgress: (line: string) => void): Promise<void> {
   const { clickhouse: connection } = endpointsOf(config, null);
   await migrate(connection, readMigrations(`${packageRoot}/schemas/clickhouse`), testLog());
   const clickhouse = createClickHouse({ ...connection, timeoutMs: 600_000 });
@@ -46,6 +47,7 @@ async function fillTable(config: Config, rows: number): Promise<void> {
         'before', number % 12, intDiv(number, 12), concat('{"messageId":"before-', toString(number), '","type":"track"}')
       FROM numbers(${made}, ${Math.min(1_000_000, rows - made)}) SETTINGS max_insert_block_size = 100000, insert_deduplicate = 0, max_threads = 1`);
   }
+  await mergesEnded(clickhouse, onProgress);
   await clickhouse.close();
 }
 
@@ -53,7 +55,7 @@ async function measure(bed: Bed, { options, text = trackEvent, users, before }: 
   const config = await bed.fresh(options);
   const total = Math.ceil(text.length > 2_000 ? events / 10 : events);
   await fillEvents(config, total, index => makeEvent(index, users === undefined ? text : text.replace('user-~', `user-${(index * 7_919) % users}`)));
-  if (before !== undefined) await fillTable(config, before);
+  if (before !== undefined) await fillTable(config, before, onProgress);
   const drained = await drain(bed, config, total, () => startMillrace(bed, config), onProgress, before ?? 0);
   await dropDatabase(config);
   return { sinkCpu: drained.sinkCpu, clickhouseCpu: drained.clickhouseCpu, rowsPerSecond: drained.rowsPerSecond, peakMb: drained.sinkPeakMb };

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Kafka } from 'kafkajs';
 import { MillraceError, asError } from '../errors.ts';
@@ -68,6 +69,8 @@ export function lostSession(topic: string, { cause }: LiveSession): MillraceErro
 export function createSession(options: SessionOptions): LiveSession {
   const { watch, groupId, topic, partitions, log } = options;
   const controller = new AbortController();
+  // Each batch in work waits for it in several places; they are as many as partitions are in work at once.
+  setMaxListeners(0, controller.signal);
   let topicId: TopicId | null = null;
 
   const onGap = (gap: Gap): void => {
