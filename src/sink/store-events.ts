@@ -11,7 +11,8 @@ import { createClaims } from './claims.ts';
 import { placedId, sliceOf } from './event-tables.ts';
 import type { Conflict, EventTables, Outcome, StorableEvent, StoredPlace } from './event-tables.ts';
 import type { Store, StoreRequest } from './partitions.ts';
-import { remainderToken, tokenBeside } from './plan.ts';
+import { insertOnce } from './insert-once.ts';
+import { remainderToken } from './plan.ts';
 import type { ProfileFeed } from './profile-feed.ts';
 import { createTurns } from './turns.ts';
 import { letterIds, letterOf, recordsByOffset, refusedUnderOthers } from './record-letters.ts';
@@ -80,9 +81,6 @@ export interface StoreEventsOptions {
 
 /** Some 50 ms of work. */
 const recordsAtOnce = 1_000;
-
-/** How often rows go in once more that ClickHouse has dropped. */
-const maxInsertsAgain = 5;
 
 /** Far less than the reconciliation looks back. */
 const maxLookUpAgeMs = 3 * 60_000;
@@ -189,18 +187,9 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
       const insertBegan = now();
       // What is stored elsewhere after this look-up is found by the reconciliation, if it is not much later. A process may have stood still here.
       if (insertBegan - began > maxLookUpAgeMs) throw new MillraceError('clickhouse_unavailable', 'too long since the look-up of a batch; looking again');
-      const unfit = await tables.insertEvents(request, missing, tokenBeside(token, inPlace));
+      const unfit = await insertOnce(missing, { tables, place: request, token, inPlace, replay, log });
       for (const [row, detail] of unfit) settled.refused.set(row, { code: 'row_refused', detail });
       settled.stored = missing.filter(row => !unfit.has(row));
-      for (let again = 1; replay; again++) {
-        const after = await tables.storedAt(request, settled.stored);
-        const still = settled.stored.filter(({ offset, eventId }) => !after.has(placedId(offset, eventId)));
-        if (still.length === 0) break;
-        // Under a token that was used, perhaps by rows that were taken away since: the next one is another, and the same for all who come here.
-        if (again > maxInsertsAgain) throw new MillraceError('clickhouse_unavailable', `${still.length} rows were inserted ${again} times and are not in events; looking again`);
-        note(log, 'rows_inserted_again', { topic, partition, rows: still.length });
-        await tables.insertEvents(request, still, tokenBeside(`${token}/again-${again}`, [...inPlace, ...settled.stored.filter(({ offset, eventId }) => after.has(placedId(offset, eventId)))]));
-      }
       settled.insertMs = now() - insertBegan;
     }
     settled.present = inPlace.length;
