@@ -91,18 +91,6 @@ if (seedGiven !== undefined) {
     assert.equal((await runSchedule({ seed, scenario })).violation, null);
   });
 
-  test('what a late request wrote down once more is there once in the end', async t => {
-    const scenario: Partial<Scenario> = { rewinds: true, lateRequests: true, stops: true, requestFaultRate: 0.1, hotFaultRate: 0.3, faultRate: 0.05, steps: 300, records: 14 };
-    for (let seed = 1; seed <= 1_000; seed++) {
-      const { violation, marks } = await runSchedule({ seed, scenario });
-      assert.equal(violation, null, `seed ${seed}`);
-      if (!marks.has('model: what was written down twice is there once')) continue;
-      t.diagnostic(`seed ${seed}`);
-      return;
-    }
-    assert.fail('not once in 1,000 schedules');
-  });
-
   test('commits that do not say what profiles lack: rows stay out of profiles', async () => {
     const scenario: Partial<Scenario> = { rewinds: false, compaction: false };
     let seed = 1;
