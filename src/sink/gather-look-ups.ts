@@ -8,6 +8,8 @@ interface Request {
   reject: (fault: unknown) => void;
 }
 
+/** How long others wait for a look-up that does not end: its connection may hang. */
+const defaultPatienceMs = 2_000;
 /** Of 37 bytes each in the statement. */
 const maxIdsAtOnce = 100_000;
 
@@ -16,28 +18,34 @@ const maxIdsAtOnce = 100_000;
  * batch, and each goes alone; among a hundred million its cost is that of looking into every part of the table, whose number of ids
  * hardly counts. A fault is the fault of all that asked together. A look-up ends for who asked when its signal aborts.
  */
-export function gatherLookUps(findIds: FindIds): FindIds {
+export function gatherLookUps(findIds: FindIds, patienceMs = defaultPatienceMs): FindIds {
   let waiting: Request[] = [];
-  let running = false;
+  let busy = false;
 
-  const run = async (): Promise<void> => {
-    running = true;
+  const ask = async (requests: readonly Request[]): Promise<void> => {
+    const ids = requests.length === 1 ? (requests[0]?.ids ?? []) : [...new Set(requests.flatMap(request => request.ids))];
     try {
-      while (waiting.length > 0) {
-        const requests = atOnce(waiting);
-        waiting = waiting.slice(requests.length);
-        const ids = requests.length === 1 ? (requests[0]?.ids ?? []) : [...new Set(requests.flatMap(request => request.ids))];
-        try {
-          // Of all of them, so of no one's signal.
-          const found = await findIds(ids, new AbortController().signal);
-          for (const request of requests) request.resolve(requests.length === 1 ? found : foundOf(request.ids, found));
-        } catch (fault) {
-          for (const request of requests) request.reject(fault);
-        }
-      }
-    } finally {
-      running = false;
+      // Of all of them, so of no one's signal.
+      const found = await findIds(ids, new AbortController().signal);
+      for (const request of requests) request.resolve(requests.length === 1 ? found : foundOf(request.ids, found));
+    } catch (fault) {
+      for (const request of requests) request.reject(fault);
     }
+  };
+
+  const next = (): void => {
+    busy = waiting.length > 0;
+    if (!busy) return;
+    const requests = atOnce(waiting);
+    waiting = waiting.slice(requests.length);
+    let went = false;
+    const goOn = (): void => {
+      clearTimeout(timer);
+      if (!went) next();
+      went = true;
+    };
+    const timer = setTimeout(goOn, patienceMs);
+    void ask(requests).then(goOn);
   };
 
   return (ids, signal) => {
@@ -58,7 +66,7 @@ export function gatherLookUps(findIds: FindIds): FindIds {
       const mine: Request = { ids, resolve: ended(resolve), reject: ended(reject) };
       signal.addEventListener('abort', onAbort, { once: true });
       waiting.push(mine);
-      if (!running) void run();
+      if (!busy) next();
     });
   };
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { StoredPlace } from '../../src/sink/event-tables.ts';
 import { gatherLookUps } from '../../src/sink/gather-look-ups.ts';
+import { eventually } from '../helpers/eventually.ts';
 
 const place = (partition: number): StoredPlace => ({ topic: 't', partition, offset: 1n, contentHash: '0' });
 const stored = new Map([['a', [place(0)]], ['b', [place(1), place(2)]], ['c', [place(3)]]]);
@@ -81,4 +82,17 @@ test('who is aborted waits no more and is not asked for; the others are', async 
   assert.deepEqual(asked, [['a'], ['c']]);
   await answer();
   assert.equal((await other).size, 1);
+});
+
+test('a look-up that hangs keeps nobody waiting for long', async () => {
+  const { findIds, asked } = slow();
+  const hanging: typeof findIds = (ids, signal) => (ids.includes('x') ? new Promise(() => void asked.push([...ids])) : findIds(ids, signal));
+  const find = gatherLookUps(hanging, 20);
+  const session = new AbortController();
+  const stuck = find(['x'], session.signal);
+  void find(['a'], live);
+  await eventually(() => asked, ({ length }) => length === 2, 5_000, 5);
+  assert.deepEqual(asked, [['x'], ['a']]);
+  session.abort(new Error('over'));
+  await assert.rejects(stuck, /over/);
 });
