@@ -41,8 +41,9 @@ export function gatherLookUps(findIds: FindIds, patienceMs = defaultPatienceMs):
     let went = false;
     const goOn = (): void => {
       clearTimeout(timer);
-      if (!went) next();
+      if (went) return;
       went = true;
+      next();
     };
     const timer = setTimeout(goOn, patienceMs);
     void ask(requests).then(goOn);
