@@ -98,10 +98,12 @@ export function createClickHouse(connection: ClickHouseConnection): ClickHouse {
   return {
     command: (statement, signal) =>
       guarded('command', async () => {
+        signal?.throwIfAborted();
         await client.command({ query: statement, ...(signal && { abort_signal: signal }), clickhouse_settings: { wait_end_of_query: 1, max_query_size: '16777216' } });
       }),
     rows: (statement, params, signal) =>
       guarded('query', async () => {
+        signal?.throwIfAborted();
         const result = await client.query({
           query: statement,
           format: 'JSONCompactEachRow',
@@ -114,6 +116,8 @@ export function createClickHouse(connection: ClickHouseConnection): ClickHouse {
       }),
     insert: ({ table, columns, lines, token }, signal) =>
       guarded(`insert into ${table}`, async () => {
+        // The client does not look at a signal that has aborted before.
+        signal?.throwIfAborted();
         // `exec`, since `insert` would turn rows into JSON once more.
         const { stream } = await client.exec({
           query: `INSERT INTO ${table} (${columns.join(', ')}) FORMAT JSONCompactEachRow`,

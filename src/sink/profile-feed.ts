@@ -26,7 +26,7 @@ export interface OffsetRange {
   last: bigint;
   /** The least and the greatest `timestamp`, milliseconds since the epoch. */
   times?: { fromMs: number; toMs: number } | undefined;
-  /** Stored no longer ago; milliseconds. Goes by how long ago ClickHouse was asked to, so no clock needs to agree with another. */
+  /** Stored no longer ago; milliseconds. Goes by how long ago ClickHouse was asked to, so no clock needs to agree with another's. */
   storedWithinMs?: number | undefined;
 }
 
@@ -74,9 +74,15 @@ const onTheWayMs = 5 * 60_000;
 /** By how much the clock of the sink that was killed may have been wrong. */
 const clockMs = 24 * 60 * 60_000;
 
-/** A range that waits. `storedAt`: when its rows were stored at the earliest, by this process' clock. */
+/** A moment by both clocks: the one that only runs forward stands still while a machine sleeps. */
+interface Moment {
+  now: number;
+  clock: number;
+}
+
+/** A range that waits. `stored`: when its rows were stored at the earliest; null: nobody knows. */
 interface Waiting extends Omit<OffsetRange, 'storedWithinMs'> {
-  storedAt: number | null;
+  stored: Moment | null;
 }
 
 export function createProfileFeed({ feed, later = afterASecond, now = () => performance.now(), clock = Date.now, log }: ProfileFeedOptions): ProfileFeed {
@@ -92,25 +98,30 @@ export function createProfileFeed({ feed, later = afterASecond, now = () => perf
   const wait = (range: Waiting): void => {
     const at = waiting.findIndex(other => touches(other, range));
     const before = waiting[at];
-    if (before === undefined) waiting.push(range);
-    else waiting[at] = merged(before, range);
+    // Last, also where it is merged: what failed is not to come before the others again.
+    if (before !== undefined) waiting.splice(at, 1);
+    waiting.push(before === undefined ? range : merged(before, range));
     schedule();
   };
-  const add = ({ storedWithinMs, ...range }: OffsetRange): void => wait({ ...range, storedAt: storedWithinMs === undefined ? null : now() - storedWithinMs });
+  const add = ({ storedWithinMs, ...range }: OffsetRange): void => wait({ ...range, stored: storedWithinMs === undefined ? null : { now: now() - storedWithinMs, clock: clock() - storedWithinMs } });
+  const ageOf = (stored: Moment): number => Math.max(now() - stored.now, clock() - stored.clock);
 
+  /** After a failure one by one, since one may be to blame. */
+  const statementOf = (pieces: readonly Waiting[]): Waiting[] => (failures > 0 ? pieces.slice(0, 1) : atOnce(pieces));
   const flushNow = async (): Promise<void> => {
     underWay = waiting.flatMap(cut);
     waiting = [];
     try {
       while (underWay.length > 0) {
-        const some = atOnce(underWay);
-        await feed(some.map(({ storedAt, ...range }) => ({ ...range, ...(storedAt !== null && { storedWithinMs: now() - storedAt + onTheWayMs }) })), stop.signal);
+        stop.signal.throwIfAborted();
+        const some = statementOf(underWay);
+        await feed(some.map(({ stored, ...range }) => ({ ...range, ...(stored !== null && { storedWithinMs: ageOf(stored) + onTheWayMs }) })), stop.signal);
         underWay = underWay.slice(some.length);
       }
     } catch (thrown) {
       // What failed comes last the next time: it may be to blame, and others are not to wait for it.
-      const failed = atOnce(underWay);
-      const left = [...underWay.slice(failed.length), ...failed];
+      const failing = statementOf(underWay);
+      const left = [...underWay.slice(failing.length), ...failing];
       underWay = [];
       for (const range of left) wait(range);
       throw thrown;
@@ -138,6 +149,7 @@ export function createProfileFeed({ feed, later = afterASecond, now = () => perf
   return {
     add,
     takeOver(topic, commits) {
+      for (const key of takenOver.keys()) if (key.startsWith(`${topic}/`) && !commits.has(Number(key.slice(topic.length + 1)))) takenOver.delete(key);
       for (const [partition, { offset, metadata }] of commits) {
         if (offset === null) continue;
         // This process has it in hand already.
@@ -151,15 +163,16 @@ export function createProfileFeed({ feed, later = afterASecond, now = () => perf
         const first = unfed?.from ?? commit?.plan?.first ?? offset;
         const last = commit?.plan?.last ?? offset - 1n;
         const sinceMs = unfed?.sinceMs ?? null;
-        if (first <= last) wait({ topic, partition, first, last, storedAt: sinceMs === null ? null : now() - (clock() - sinceMs) - clockMs });
+        const ageMs = sinceMs === null ? null : clock() - sinceMs + clockMs;
+        if (first <= last) add({ topic, partition, first, last, ...(ageMs !== null && { storedWithinMs: ageMs }) });
       }
     },
     unfed(topic, partition) {
       const own = [...underWay, ...waiting].filter(range => range.topic === topic && range.partition === partition);
       const [first] = own;
       if (first === undefined) return null;
-      const storedAt = own.reduce<number | null>((least, range) => earlier(least, range.storedAt), first.storedAt);
-      return { from: own.reduce((least, range) => (range.first < least ? range.first : least), first.first), sinceMs: storedAt === null ? null : Math.floor(clock() - (now() - storedAt)) };
+      const stored = own.reduce<Moment | null>((least, range) => earlier(least, range.stored), first.stored);
+      return { from: own.reduce((least, range) => (range.first < least ? range.first : least), first.first), sinceMs: stored === null ? null : Math.floor(clock() - ageOf(stored)) };
     },
     flush,
     async close() {
@@ -178,12 +191,12 @@ function afterASecond(work: () => void): () => void {
 }
 
 /** Null is "nobody knows". */
-function earlier(a: number | null, b: number | null): number | null {
-  return a === null || b === null ? null : Math.min(a, b);
+function earlier(a: Moment | null, b: Moment | null): Moment | null {
+  return a === null || b === null ? null : { now: Math.min(a.now, b.now), clock: Math.min(a.clock, b.clock) };
 }
 
 function touches(a: Waiting, b: Waiting): boolean {
-  return a.topic === b.topic && a.partition === b.partition && a.first <= b.last + 1n && b.first <= a.last + 1n && (a.times === undefined) === (b.times === undefined) && (a.storedAt === null) === (b.storedAt === null);
+  return a.topic === b.topic && a.partition === b.partition && a.first <= b.last + 1n && b.first <= a.last + 1n && (a.times === undefined) === (b.times === undefined) && (a.stored === null) === (b.stored === null);
 }
 
 function merged(a: Waiting, b: Waiting): Waiting {
@@ -191,7 +204,7 @@ function merged(a: Waiting, b: Waiting): Waiting {
     ...a,
     first: a.first < b.first ? a.first : b.first,
     last: a.last > b.last ? a.last : b.last,
-    storedAt: earlier(a.storedAt, b.storedAt),
+    stored: earlier(a.stored, b.stored),
     ...(a.times !== undefined && b.times !== undefined && { times: { fromMs: Math.min(a.times.fromMs, b.times.fromMs), toMs: Math.max(a.times.toMs, b.times.toMs) } }),
   };
 }

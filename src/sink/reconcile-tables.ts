@@ -72,8 +72,12 @@ export interface ReconcileTables {
   removeIds(places: readonly IdPlace[], signal?: AbortSignal): Promise<void>;
   /** By place and stored_at. */
   removeRows(rows: readonly StoredRow[], signal?: AbortSignal): Promise<void>;
+  /** Before rows are removed: writes down whose profiles are to be made anew. */
+  planRebuild(rows: readonly StoredRow[], signal?: AbortSignal): Promise<void>;
   /** After rows were removed: profiles without what only those said. */
   rebuildProfiles(rows: readonly StoredRow[], signal?: AbortSignal): Promise<void>;
+  /** Does what was planned so long ago that who planned it must have died. */
+  finishRebuilds(signal?: AbortSignal): Promise<void>;
   /** Duplicates and conflicts written down in that time whose record is in `events` all the same. */
   wrongOutcomes(sinceMs: number, untilMs: number, limit: number, signal?: AbortSignal): Promise<IdPlace[]>;
   removeConflicts(places: readonly IdPlace[], signal?: AbortSignal): Promise<void>;
@@ -93,6 +97,15 @@ const place = 'topic, partition, offset, event_id';
 const defaultIdsInMemory = 2_000_000;
 
 export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = defaultIdsInMemory): ReconcileTables {
+  const rebuild = async (ids: readonly (readonly [string, string])[], signal?: AbortSignal): Promise<void> => {
+    if (ids.length === 0) return;
+    // What is being fed may have read rows that are gone now, and would put them back behind the rebuild.
+    await insertsEnded(clickhouse, { into: 'profile_feed', patienceMs: 60_000, signal });
+    for (const tenant of new Set(ids.map(([of]) => of))) {
+      await rebuildSomeProfiles({ clickhouse, tenant, ids: ids.filter(([of]) => of === tenant).map(([, id]) => id), ...(signal && { signal }) });
+    }
+    await clickhouse.command(`DELETE FROM profile_rebuilds WHERE (tenant, id) IN ${rowsIn(['text', 'text'], ids)}`, signal);
+  };
   return {
     async times(signal) {
       const [row] = await clickhouse.rows('SELECT toUnixTimestamp64Milli(now64(3)), toUnixTimestamp64Milli(max(checked_until)) FROM reconciliations', {}, signal);
@@ -160,13 +173,14 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
       }, signal),
     removeIds: (places, signal) => clickhouse.command(`DELETE FROM event_ids WHERE ${placeCondition(places)}`, signal),
     removeRows: (rows, signal) => clickhouse.command(`DELETE FROM events WHERE ${rowCondition(rows)}`, signal),
-    async rebuildProfiles(rows, signal) {
-      // What is being fed may have read rows that are gone now, and would put them back behind the rebuild.
-      await insertsEnded(clickhouse);
-      for (const tenant of new Set(rows.map(row => row.tenant))) {
-        const ids = [...new Set(rows.filter(row => row.tenant === tenant).flatMap(({ profileIds }) => profileIds))];
-        await rebuildSomeProfiles({ clickhouse, tenant, ids, ...(signal && { signal }) });
-      }
+    async planRebuild(rows, signal) {
+      const ids = idsOfProfiles(rows);
+      if (ids.length > 0) await clickhouse.command(`INSERT INTO profile_rebuilds (tenant, id) SELECT * FROM ${rowsIn(['text', 'text'], ids)}`, signal);
+    },
+    rebuildProfiles: (rows, signal) => rebuild(idsOfProfiles(rows), signal),
+    async finishRebuilds(signal) {
+      const rows = await clickhouse.rows(`SELECT DISTINCT tenant, id FROM profile_rebuilds WHERE at < now64(3) - INTERVAL 5 MINUTE LIMIT 1000`, undefined, signal);
+      await rebuild(rows.map(([tenant, id]) => [String(tenant), String(id)]), signal);
     },
     async wrongOutcomes(sinceMs, untilMs, limit, signal) {
       const rows = await clickhouse.rows(
@@ -216,6 +230,11 @@ const placeKinds = ['text', 'UInt32', 'UInt64', 'UUID'] as const;
 
 function placeCondition(places: readonly IdPlace[]): string {
   return `(${place}) IN ${rowsIn(placeKinds, places.map(({ topic, partition, offset, eventId }) => [topic, partition, offset, eventId]))}`;
+}
+
+/** Tenant and id, each once. */
+function idsOfProfiles(rows: readonly StoredRow[]): (readonly [string, string])[] {
+  return [...new Map(rows.flatMap(({ tenant, profileIds }) => profileIds.map(id => [`${tenant}\0${id}`, [tenant, id] as const]))).values()];
 }
 
 /** What tells two rows of the same record apart. */

@@ -16,7 +16,8 @@ import type { AccountRow, AccountTable, ReconcileTables, StoredRow, SurplusOutco
  *                may have lacked its id for long
  *   2. choose    the row to stay: one whose record has no outcome, then the lowest stored_at, topic, partition, offset
  *   3. account   an outcome for each of the others: duplicate, or conflict with its content kept
- *   4. remove    them from event_ids, then from events, by place and stored_at
+ *   4. remove    them from event_ids, then from events, by place and stored_at; where they said something else, whose profiles are to be
+ *                made anew is written down before, and they are afterwards
  *   5. correct   outcomes older than a minute whose record is in events after all are removed
  *   6. once      of rows of outcomes, and of conflicts, that say the same of the same record the first stays
  *   7. note      up to when a wide pass has looked
@@ -62,6 +63,7 @@ const maxIds = 5_000;
 /** One pass. Throws where ClickHouse can't be had; made again it finishes what was begun. */
 export async function reconcile({ tables, log, overlapMs = defaultOverlapMs, correctAfterMs = 60_000 }: ReconcileOptions, wide = true, signal?: AbortSignal): Promise<ReconcileResult> {
   const { nowMs, checkedUntilMs } = await tables.times(signal);
+  await tables.finishRebuilds(signal);
   const sinceMs = wide ? Math.max(0, checkedUntilMs - overlapMs) : nowMs - narrowMs;
 
   const twice = await tables.idsStoredTwice(sinceMs, wide, maxIds, signal);
@@ -113,7 +115,7 @@ async function leaveFirst(tables: ReconcileTables, table: AccountTable, sinceMs:
 }
 
 /** A statement that names so many rows may have some megabytes, of which ClickHouse takes sixteen. */
-const namedAtOnce = 5_000;
+const namedAtOnce = 1_000;
 
 /** Leaves one row of each of these events; answers the rows that went, and whether copies were made that another pass has to find. */
 export async function removeSurplus(tables: ReconcileTables, ids: readonly string[], signal?: AbortSignal): Promise<{ removed: StoredRow[]; copies: boolean }> {
@@ -140,9 +142,10 @@ async function removeSurplusOf(tables: ReconcileTables, ids: readonly string[], 
   const kept = new Set(surplus.map(({ winner }) => placeOf(winner)));
   const gone = losers.filter(loser => !kept.has(placeOf(loser)));
   if (gone.length > 0) await tables.removeIds(gone, signal);
-  await tables.removeRows(losers, signal);
   // The same event counts once in a profile however often it is stored; another one of the same id must not count at all.
   const others = surplus.filter(({ loser, winner }) => loser.contentHash !== winner.contentHash).map(({ loser }) => loser);
+  if (others.length > 0) await tables.planRebuild(others, signal);
+  await tables.removeRows(losers, signal);
   if (others.length > 0) await tables.rebuildProfiles(others, signal);
   return { removed: losers, copies };
 }

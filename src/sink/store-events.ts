@@ -195,9 +195,9 @@ export function createStoreEvents({ tables, read, bury, suppressions, profiles, 
     settled.present = inPlace.length;
     if (inPlace.length + settled.stored.length > 0) {
       const { first: from, last, fromMs, toMs } = sliceOf(events);
-      // Of a replay some rows may have been there for long; and of a record without a time, with another one.
-      const timeless = request.records.some(({ timestampMs }) => timestampMs < 0);
-      profiles.add({ topic, partition, first: from, last, ...(!replay ? { storedWithinMs: now() - began } : timeless ? {} : { times: { fromMs, toMs } }) });
+      // Of a replay some rows may have been there for long; and with another time, where a record has none or it was read otherwise then.
+      const otherTimes = unproven.length > 0 || request.records.some(({ timestampMs }) => timestampMs < 0);
+      profiles.add({ topic, partition, first: from, last, ...(!replay ? { storedWithinMs: now() - began } : otherTimes ? {} : { times: { fromMs, toMs } }) });
     }
     if (missing.length === settled.stored.length) return settled;
     // A duplicate of an event that was refused may be storable itself: judge the rest once more, as a replay.

@@ -106,7 +106,9 @@ export function createModelTables(clickhouse: ModelClickHouse, scheduler: Schedu
       change(`removes rows ${rows.map(({ partition, offset, storedAt }) => `${partition}/${offset} of ${storedAt.slice(-6)}`).join()}`, () =>
         remove(clickhouse.events, row => rows.some(gone => same(gone)(row) && gone.storedAt === String(row.storedAtMs))), 'removed'),
     // Made of events: not modelled.
+    planRebuild: () => Promise.resolve(),
     rebuildProfiles: () => Promise.resolve(),
+    finishRebuilds: () => Promise.resolve(),
     wrongOutcomes: (sinceMs, untilMs) =>
       clickhouse.ask({ from, label: 'reconciliation looks for wrong outcomes' }, () =>
         clickhouse.outcomes

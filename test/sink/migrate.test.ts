@@ -21,6 +21,14 @@ test('every statement of the released files can be repeated', () => {
   }
 });
 
+test('no file makes a view that an earlier one drops: views that were dropped are dropped at every start', () => {
+  const statements = readMigrations(join(packageRoot, 'schemas', 'clickhouse')).flatMap(migration => migration.statements);
+  for (const [at, statement] of statements.entries()) {
+    const name = /^DROP VIEW IF EXISTS (\w+)$/.exec(statement)?.[1];
+    if (name !== undefined) assert.ok(!statements.slice(at).some(later => new RegExp(`^CREATE .*VIEW ${name}\\b`).test(later)), name);
+  }
+});
+
 test('files must be numbered without a gap', () => {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-migrations-'));
   try {

@@ -95,6 +95,22 @@ test('profiles that were being fed when a row was removed do not get it back', a
   assert.deepEqual(await clickhouse.rows('SELECT user_id, toUInt32(events) FROM users ORDER BY user_id'), [['ada', 1]]);
 });
 
+test('profiles are made anew by a later pass where a sink died after it had removed the row', async () => {
+  await store(1, 0, 10, { secondsAgo: 9, user: 'ada' });
+  await store(1, 1, 20, { hash: 8, user: 'bob' });
+  await clickhouse.command(`${feedStatement} SETTINGS insert_deduplicate = 0`);
+  const users = (): Promise<unknown[][]> => clickhouse.rows('SELECT user_id, toUInt32(events) FROM users ORDER BY user_id');
+  const tables = { ...createReconcileTables(clickhouse), rebuildProfiles: () => Promise.reject(new Error('killed')) };
+  await assert.rejects(reconcile({ tables, log: testLog() }), /killed/);
+  assert.deepEqual([await places('events'), await users()], [['1@0/10'], [['ada', 1], ['bob', 1]]]);
+  // Whoever planned it may still be at it.
+  await pass();
+  assert.deepEqual(await users(), [['ada', 1], ['bob', 1]]);
+  await clickhouse.command('ALTER TABLE profile_rebuilds UPDATE at = at - INTERVAL 10 MINUTE WHERE 1 SETTINGS mutations_sync = 2');
+  await pass();
+  assert.deepEqual([await users(), await clickhouse.rows('SELECT * FROM profile_rebuilds')], [[['ada', 1]], []]);
+});
+
 test('a row whose record has an outcome gives way, whenever it was stored: an insert that came late', async () => {
   await store(1, 0, 10, { secondsAgo: 9 });
   await outcome(1, 0, 10);
