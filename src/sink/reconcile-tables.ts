@@ -99,12 +99,14 @@ const defaultIdsInMemory = 2_000_000;
 export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = defaultIdsInMemory): ReconcileTables {
   const rebuild = async (ids: readonly (readonly [string, string])[], signal?: AbortSignal): Promise<void> => {
     if (ids.length === 0) return;
+    const [row] = await clickhouse.rows('SELECT toUnixTimestamp64Milli(now64(3))');
     // What is being fed may have read rows that are gone now, and would put them back behind the rebuild.
     await insertsEnded(clickhouse, { into: 'profile_feed', patienceMs: 60_000, signal });
+    // From here on to its end, though the signal aborts: half of it is a profile without its past.
     for (const tenant of new Set(ids.map(([of]) => of))) {
-      await rebuildSomeProfiles({ clickhouse, tenant, ids: ids.filter(([of]) => of === tenant).map(([, id]) => id), ...(signal && { signal }) });
+      await rebuildSomeProfiles({ clickhouse, tenant, ids: ids.filter(([of]) => of === tenant).map(([, id]) => id) });
     }
-    await clickhouse.command(`DELETE FROM profile_rebuilds WHERE (tenant, id) IN ${rowsIn(['text', 'text'], ids)}`, signal);
+    await clickhouse.command(`DELETE FROM profile_rebuilds WHERE at <= fromUnixTimestamp64Milli(toInt64(${Number(row?.[0])})) AND (tenant, id) IN ${rowsIn(['text', 'text'], ids)}`);
   };
   return {
     async times(signal) {
@@ -179,7 +181,7 @@ export function createReconcileTables(clickhouse: ClickHouse, maxIdsInMemory = d
     },
     rebuildProfiles: (rows, signal) => rebuild(idsOfProfiles(rows), signal),
     async finishRebuilds(signal) {
-      const rows = await clickhouse.rows(`SELECT DISTINCT tenant, id FROM profile_rebuilds WHERE at < now64(3) - INTERVAL 5 MINUTE LIMIT 1000`, undefined, signal);
+      const rows = await clickhouse.rows(`SELECT DISTINCT tenant, id FROM profile_rebuilds WHERE at < now64(3) - INTERVAL 30 SECOND LIMIT 1000`, undefined, signal);
       await rebuild(rows.map(([tenant, id]) => [String(tenant), String(id)]), signal);
     },
     async wrongOutcomes(sinceMs, untilMs, limit, signal) {

@@ -111,6 +111,20 @@ test('profiles are made anew by a later pass where a sink died after it had remo
   assert.deepEqual([await users(), await clickhouse.rows('SELECT * FROM profile_rebuilds')], [[['ada', 1]], []]);
 });
 
+test('a sink that is stopped in the middle of a removal makes the profiles anew before it goes', async () => {
+  await store(1, 0, 10, { secondsAgo: 9, user: 'ada' });
+  await store(1, 1, 20, { hash: 8, user: 'bob' });
+  await store(2, 1, 21, { user: 'bob' });
+  await clickhouse.command(`${feedStatement} SETTINGS insert_deduplicate = 0`);
+  const real = createReconcileTables(clickhouse);
+  const stop = new AbortController();
+  // Once what is being fed has been waited for.
+  const slow: typeof clickhouse = { ...clickhouse, command: async (statement, signal) => { if (statement.startsWith('DELETE FROM profile_facts')) stop.abort(new Error('closing')); await clickhouse.command(statement, signal); } };
+  await reconcile({ tables: { ...real, rebuildProfiles: (rows, signal) => createReconcileTables(slow).rebuildProfiles(rows, signal) }, log: testLog() }, true, stop.signal).catch((thrown: unknown) => assert.match(String(thrown), /closing|abort/i));
+  assert.ok(stop.signal.aborted);
+  assert.deepEqual(await clickhouse.rows('SELECT user_id, toUInt32(events) FROM users ORDER BY user_id'), [['ada', 1], ['bob', 1]]);
+});
+
 test('a row whose record has an outcome gives way, whenever it was stored: an insert that came late', async () => {
   await store(1, 0, 10, { secondsAgo: 9 });
   await outcome(1, 0, 10);
